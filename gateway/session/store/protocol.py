@@ -1,0 +1,72 @@
+"""What every session store promises; the contract suite in ``tests/session`` holds each of them to it.
+
+Answers invariants 7, 9 and 11: a write is whole or not at all, an outage is ``StoreUnavailable`` and never "no session", and all that a
+store sees is a hashed key, sealed bytes and times. Values are kept no longer than their lifetime; every lifetime is relative (a store's own
+clock never matters), and the callers check expiry again inside the sealed value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+MAX_VALUE: Final = 64 * 1024
+"""Bytes: no value is written or read beyond this, whatever the store holds under the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store holds of one session at one moment. ``fault`` names what was found instead of a value of ours, for the log."""
+
+    record: bytes | None = field(repr=False)
+    last_seen: int | None
+    """Epoch milliseconds; None when the idle time ran out (or the value was none)."""
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """All that one login writes. ``key`` is a hash; the times are seconds from now, ``last_seen`` epoch milliseconds."""
+
+    key: str
+    record: bytes = field(repr=False)
+    tokens: bytes = field(repr=False)
+    last_seen: int
+    lifetime: float
+    idle: float
+
+
+class SessionStore(Protocol):
+    """Every method raises ``StoreUnavailable``, and nothing else, when the store gives no answer or refuses."""
+
+    async def read(self, key: str) -> Stored:
+        """The record and the time it was last used, in one round trip."""
+        ...
+
+    async def touch(self, key: str, *, last_seen: int, idle: float) -> None:
+        """Note that the session was used (epoch milliseconds), for ``idle`` seconds; a session that has ended stays ended."""
+        ...
+
+    async def create(self, new: NewSession, *, replaces: str | None) -> None:
+        """Write the session and destroy the one under the key ``replaces``, all at once or not at all."""
+        ...
+
+    async def tokens(self, key: str) -> bytes | None:
+        """The sealed tokens of a session, None when it has ended."""
+        ...
+
+    async def end(self, key: str) -> bytes | None:
+        """Destroy all of a session at once; the sealed tokens go to the first who asks, None to everybody else."""
+        ...
+
+    async def claim(self, name: str, *, lifetime: float) -> bool:
+        """Whether this is the first claim of ``name`` within ``lifetime`` seconds, over all replicas."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when the store answers."""
+        ...
+
+    async def close(self) -> None:
+        """Let what is under way end, then give up every connection."""
+        ...
