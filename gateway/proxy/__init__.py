@@ -1,0 +1,20 @@
+"""The data plane: moves bytes between a caller and an application, and lets none through that could be read in two ways.
+
+Owns header hygiene, framing, upstream connections, relaying of bodies both ways, upgraded tunnels. Does not own who somebody is, which
+route a request takes, or how a refusal looks: it gets identity headers ready made, and it raises ``HeadersRefused``, ``UpstreamFailed``
+and ``UpstreamTimeout`` only while nothing has been sent to the caller.
+
+::
+
+    server -> relay.forward ─┬─ headers.request_head      pure: one pass over the raw header list
+                             ├─ connector.Upstream        a connection to the application (a pool will live here)
+                             │    └─ connection           one exchange: head, body, failure, flow control
+                             │         ├─ answer          pure: the strict reader of response heads, and their framing
+                             │         └─ chunked         httptools: reads chunked bodies
+                             ├─ request_body.send_body    the caller's body, upwards, while the answer may come down already
+                             ├─ answer_headers            pure: the head that the caller gets
+                             ├─ downstream                the caller's connection: one write where one will do
+                             └─ tunnel.Tunnel             bytes both ways after a 101 that websocket.py accepted
+
+``headers``, ``answer``, ``answer_headers``, ``framing``, ``upstream`` and ``websocket`` are pure.
+"""
