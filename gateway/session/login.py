@@ -106,8 +106,10 @@ def seal_login(keyring: Keyring, login: Login, names: CookieNames) -> str:
     raise ValueError("the provider's id is too long for a login cookie")
 
 
-def open_login(keyring: Keyring, cookie_headers: Sequence[bytes], names: CookieNames, state: str, *, now: float, lifetime: float) -> Login:
-    """The login of this browser that ``state`` belongs to; ``LoginExpired`` where there is none, or none that is younger than ``lifetime``."""
+def open_login(  # noqa: PLR0913  # what opens it, where it is, which it is, and when
+    keyring: Keyring, cookie_headers: Sequence[bytes], names: CookieNames, state: str, *, now: float, lifetime: float
+) -> Login:
+    """The login of this browser that ``state`` belongs to; ``LoginExpired`` where there is none younger than ``lifetime`` seconds."""
     if not _STATE.fullmatch(state):
         raise LoginExpired("state is not one of ours")
     name = login_cookie_name(names, state)

@@ -1,13 +1,28 @@
-"""What a session holds of a person, as a value and as bytes."""
+"""What a session holds of a person, as a value and as bytes: the claims that the configuration uses, and nothing more.
+
+Answers invariant 14 (a session is a few KiB) and the threat of a claim that breaks a header or a log line: controls end the login here,
+before anything is kept. Bytes that cannot be read back are an ended session, never a crash.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import IdTokenRefused
+from gateway.identity import Identity
+from gateway.session.strict_json import read_strict_json, write_json
 
 if TYPE_CHECKING:
-    from gateway.identity import Identity
+    from gateway.identity import JSONValue
     from gateway.oidc.id_token import VerifiedClaims
+
+MAX_CLAIMS: Final = 8 * 1024
+"""Bytes of JSON that the kept claims of one person may be."""
+
+_VERSION: Final = 1
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,5 +38,64 @@ class Session:
 
 
 def identity_from(claims: VerifiedClaims, wanted: frozenset[str]) -> Identity:
-    """The person of verified claims, with the claims that the configuration can use; ``IdTokenRefused`` where one cannot be passed on."""
-    raise NotImplementedError
+    """The person of verified claims, with ``sub`` and the ``wanted`` claims that are there.
+
+    ``IdTokenRefused`` when a kept claim holds a control character (C0, DEL) or is no JSON, or when all of them are more than 8 KiB.
+    """
+    kept = {name: value for name, value in claims.claims.items() if name in wanted} | {"sub": claims.subject}
+    for name, value in kept.items():
+        if _has_controls(value):
+            raise IdTokenRefused(f"claim {name!r} holds a control character")
+    try:
+        size = len(write_json(kept))
+    except (ValueError, TypeError):
+        raise IdTokenRefused("a claim is no JSON value") from None
+    if size > MAX_CLAIMS:
+        raise IdTokenRefused(f"the claims that the configuration uses are {size} bytes, more than {MAX_CLAIMS}")
+    return Identity(issuer=claims.issuer, subject=claims.subject, claims=kept)
+
+
+def session_to_bytes(session: Session) -> bytes:
+    """Compact JSON; ``session_from_bytes`` gives the equal value back."""
+    return write_json(
+        {
+            "v": _VERSION,
+            "iss": session.identity.issuer,
+            "sub": session.identity.subject,
+            "claims": session.identity.claims,
+            "provider": session.provider,
+            "created": session.created,
+            "expires": session.expires,
+            "auth_time": session.auth_time,
+            "sid": session.sid,
+        }
+    )
+
+
+def session_from_bytes(data: bytes) -> Session | None:
+    """The session that these bytes are; None for whatever ``session_to_bytes`` of this version did not write."""
+    match read_strict_json(data):
+        case {
+            "v": 1,
+            "iss": str(issuer),
+            "sub": str(subject),
+            "claims": dict(claims),
+            "provider": str(provider),
+            "created": int(created),
+            "expires": int(expires),
+            "auth_time": None | int() as auth_time,
+            "sid": None | str() as sid,
+        }:
+            identity = Identity(issuer=issuer, subject=subject, claims=claims)
+            return Session(identity=identity, provider=provider, created=created, expires=expires, auth_time=auth_time, sid=sid)
+    return None
+
+
+def _has_controls(value: JSONValue) -> bool:
+    if isinstance(value, str):
+        return _CONTROLS.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_controls(name) or _has_controls(member) for name, member in value.items())
+    if isinstance(value, list | tuple):
+        return any(_has_controls(member) for member in value)
+    return False

@@ -1,8 +1,8 @@
 """Sealed bytes: whoever holds no key can neither read them, change them, nor use them for another purpose or under another name.
 
-Answers CK-01, CK-02, CK-19, CK-26 and RD-19. AES-256-GCM; key and nonce of each message are derived from the key, the purpose and a random
-salt of 16 bytes (NIST SP 800-108, one block of HMAC-SHA-512), so no key meets the limits of random GCM nonces (NIST SP 800-38D section 8.3).
-Header, purpose and what the message is bound to are associated data, each with its length, so no two lists of names read alike.
+Answers CK-01, CK-02, CK-19, CK-26 and RD-19. AES-256-GCM; key and nonce of each message are derived from the key, the purpose and a
+random salt of 16 bytes (one block of HMAC-SHA-512), so no key meets the limit of random GCM nonces (NIST SP 800-38D section 8.3). Header,
+purpose and what the message is bound to are associated data, each with its length, so no two lists of names read alike.
 
 ::
 
@@ -63,9 +63,6 @@ class Keyring:
     def __init__(self, keys: Sequence[bytes]) -> None:
         """Take 32-byte keys, newest first; ``ValueError`` for none, for other lengths and for one key twice."""
         self._keys = _server_keys(keys)
-
-    def __repr__(self) -> str:
-        return f"Keyring({len(self._keys)} keys)"
 
     def replace(self, keys: Sequence[bytes]) -> None:
         """Use these keys from now on, at once; ``ValueError`` as in the constructor, with the old keys kept."""

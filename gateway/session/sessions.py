@@ -1,11 +1,26 @@
-"""Sessions: found by cookie, begun by a finished sign-in, ended for good. The only file of this room that waits for a store."""
+"""Sessions: found by cookie, begun by a finished sign-in, ended for good. The one file of this room that waits for a store.
+
+Answers invariants 5 to 7 and 9: a session is born from verified claims under a new id, together with the end of the one it replaces; an
+outage is ``StoreUnavailable``, never "nobody"; of two live sessions in one request neither is taken (CK-07).
+"""
 
 from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from gateway.errors import IdTokenRefused, ProviderFailed, StoreUnavailable
+from gateway.session.cookies import cookie_values
+from gateway.session.handle import Handle, hashed, new_handle, open_handle
+from gateway.session.lifecycle import ended, idle_expires, touch_due
+from gateway.session.login import CLOCK_SKEW
+from gateway.session.record import Session, session_from_bytes, session_to_bytes
+from gateway.session.sealing import Purpose, open_with, seal_with
+from gateway.session.store.protocol import MAX_VALUE, NewSession
+from gateway.session.token_record import tokens_from_bytes, tokens_to_bytes
+from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,19 +30,17 @@ if TYPE_CHECKING:
     from gateway.oidc.token_response import Tokens
     from gateway.session.cookies import CookieNames
     from gateway.session.lifecycle import Lifetimes
-    from gateway.session.record import Session
     from gateway.session.sealing import Keyring
     from gateway.session.store.protocol import SessionStore
 
+MAX_CANDIDATES: Final = 8
+"""Different cookies of our name in one request; more are tossed at us, and none of them is taken."""
+STORE_GRACE: Final = 60.0
+"""Seconds that the store keeps an idle time beyond its end, so that the end is judged here, to the second, and not by the store's timer."""
+
 AbsentReason = Literal["none", "unreadable", "ended", "idle", "expired", "ambiguous"]
 
-
-@dataclass(frozen=True, slots=True)
-class Handle:
-    """What a cookie opens: the session's key in the store (a hash of its id) and the key of its values."""
-
-    key: str
-    data_key: bytes = field(repr=False)
+log = logs.get("session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class Absent:
 
 
 class Sessions:
-    """All that the gateway does with sessions. Every method but ``replaced_by_next_login`` raises ``StoreUnavailable`` in an outage."""
+    """All that the gateway does with sessions. Every method that waits raises ``StoreUnavailable`` in an outage."""
 
     def __init__(
         self,
@@ -67,24 +80,75 @@ class Sessions:
         self._randomness = randomness
 
     async def find(self, cookie_headers: Sequence[bytes], names: CookieNames) -> Found | Absent:
-        """The one live session of these raw Cookie lines; ``HeadersRefused`` for lines that are no cookies (CK-17)."""
-        raise NotImplementedError
+        """The one live session of these raw Cookie lines; ``HeadersRefused`` for lines that are no cookies (CK-17).
+
+        The use is noted when a tenth of the idle time has passed since the last note; a note that fails does not fail the request.
+        """
+        candidates = set(cookie_values(cookie_headers, names.session.encode()))
+        if not candidates:
+            return Absent("none", presented=False)
+        if len(candidates) > MAX_CANDIDATES:
+            return Absent("ambiguous", presented=True)
+        opened = (open_handle(self._keyring, candidate, names) for candidate in candidates)
+        handles = {handle.key: handle for handle in opened if handle is not None}
+        if not handles:
+            return Absent("unreadable", presented=True)
+        now = self._clock()
+        outcomes = [await self._read(handle, now) for handle in handles.values()]
+        live = [outcome for outcome in outcomes if isinstance(outcome, Found)]
+        if len(live) > 1:
+            return Absent("ambiguous", presented=True)
+        if live:
+            return await self._used(live[0], now)
+        # Several dead sessions: the reason does not depend on the order in which the browser sent them.
+        return Absent(min(outcome for outcome in outcomes if not isinstance(outcome, Found)), presented=True)
 
     async def begin(self, signed_in: SignedIn, identity: Identity, names: CookieNames, *, replaces: str | None) -> tuple[str, Found]:
-        """A session under a new id, and the value of its cookie; the session under the store key ``replaces`` is destroyed with it."""
-        raise NotImplementedError
+        """A session under a new id, and the value of its cookie; the session under the store key ``replaces`` is destroyed with it.
+
+        ``IdTokenRefused`` or ``ProviderFailed`` where claims or tokens are larger than a session may hold; nothing is written then.
+        """
+        now = self._clock()
+        created = int(now)
+        session = Session(
+            identity=identity,
+            provider=signed_in.provider,
+            created=created,
+            expires=created + int(self._lifetimes.lifetime),
+            auth_time=signed_in.claims.auth_time,
+            sid=signed_in.claims.sid,
+        )
+        cookie, handle = new_handle(self._keyring, names, self._randomness)
+        record = seal_with(handle.data_key, Purpose.IDENTITY, session_to_bytes(session), bound_to=handle.key)
+        tokens = seal_with(handle.data_key, Purpose.TOKENS, tokens_to_bytes(signed_in.tokens), bound_to=handle.key)
+        if len(record) > MAX_VALUE:
+            raise IdTokenRefused(f"the session's record would be {len(record)} bytes, more than {MAX_VALUE}")
+        if len(tokens) > MAX_VALUE:
+            raise ProviderFailed(f"the provider's tokens are {len(tokens)} bytes, more than {MAX_VALUE}")
+        last_seen = int(now * 1000)
+        new = NewSession(
+            key=handle.key,
+            record=record,
+            tokens=tokens,
+            last_seen=last_seen,
+            lifetime=session.expires - now,
+            idle=self._lifetimes.idle + STORE_GRACE,
+        )
+        await self._store.create(new, replaces=replaces)
+        return cookie, self._found(session, handle, last_seen / 1000)
 
     async def end(self, handle: Handle) -> Tokens | None:
         """Destroy the session; its tokens, for revocation, to the first who ends it."""
-        raise NotImplementedError
+        return self._opened_tokens(handle, await self._store.end(handle.key))
 
     async def tokens(self, handle: Handle) -> Tokens | None:
         """The tokens of a session, None when it has ended."""
-        raise NotImplementedError
+        return self._opened_tokens(handle, await self._store.tokens(handle.key))
 
     async def claim_login(self, state: str) -> bool:
         """Whether this is the first callback with this ``state``, over all replicas (ST-05)."""
-        raise NotImplementedError
+        name = hashed(b"gateway login state", state.encode("utf-8", "surrogatepass"))
+        return await self._store.claim(name, lifetime=self._lifetimes.login + 2 * CLOCK_SKEW)
 
     def replaced_by_next_login(self, found: Found) -> str:
         """What ``Login.replaces`` carries so that the next login destroys this session."""
@@ -92,8 +156,47 @@ class Sessions:
 
     async def ready(self) -> None:
         """Return when the store answers."""
-        raise NotImplementedError
+        await self._store.ready()
 
     async def close(self) -> None:
         """Let go of the store."""
-        raise NotImplementedError
+        await self._store.close()
+
+    async def _read(self, handle: Handle, now: float) -> Found | Literal["ended", "idle", "expired"]:
+        stored = await self._store.read(handle.key)
+        if stored.record is None:
+            return "ended"
+        plaintext = open_with(handle.data_key, Purpose.IDENTITY, stored.record, bound_to=handle.key)
+        session = None if plaintext is None else session_from_bytes(plaintext)
+        if session is None:
+            log.error("session.damaged", key=handle.key, fault="the stored record is not what was sealed under this key")
+            return "ended"
+        if stored.last_seen is None:
+            return "expired" if now >= session.expires else "idle"
+        # A replica whose clock is ahead noted a time that has not come yet: it counts as now.
+        last_seen = min(stored.last_seen / 1000, now)
+        over = ended(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes, now=now)
+        return over or self._found(session, handle, last_seen)
+
+    async def _used(self, found: Found, now: float) -> Found:
+        if not touch_due(last_seen=found.last_seen, lifetimes=self._lifetimes, now=now):
+            return found
+        try:
+            await self._store.touch(found.handle.key, last_seen=int(now * 1000), idle=self._lifetimes.idle + STORE_GRACE)
+        except StoreUnavailable as failure:
+            log.warning("session.touch_failed", detail=failure.detail)
+            return found
+        return self._found(found.session, found.handle, now)
+
+    def _found(self, session: Session, handle: Handle, last_seen: float) -> Found:
+        until = idle_expires(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes)
+        return Found(session=session, handle=handle, last_seen=last_seen, idle_expires=until)
+
+    def _opened_tokens(self, handle: Handle, sealed: bytes | None) -> Tokens | None:
+        if sealed is None:
+            return None
+        plaintext = open_with(handle.data_key, Purpose.TOKENS, sealed, bound_to=handle.key)
+        tokens = None if plaintext is None else tokens_from_bytes(plaintext)
+        if tokens is None:
+            log.error("session.damaged", key=handle.key, fault="the stored grant is not what was sealed under this key")
+        return tokens

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gateway.session.store.memory import MemoryStore
+from gateway.session.store.redis import RedisStore
+from gateway.session.store.redis_address import parse_redis_address
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +19,11 @@ if TYPE_CHECKING:
 def open_store(address: str | Secret, *, prefix: str = "gateway:", clock: Callable[[], float] = time.time) -> SessionStore:
     """The store at ``memory`` or a ``redis://``, ``rediss://`` or ``unix://`` URL; nothing is connected yet.
 
-    ``ValueError``, with a text that never holds the URL, for any other address.
+    ``ValueError``, with a text that holds no part of a URL, for any other address.
     """
-    raise NotImplementedError
+    url = address if isinstance(address, str) else address.reveal()
+    if url == "memory":
+        return MemoryStore(clock=clock)
+    if url.startswith(("redis+sentinel:", "redis+cluster:")):
+        raise ValueError("Sentinel and Cluster are not supported yet: name one server by redis://, rediss:// or unix://")
+    return RedisStore(parse_redis_address(url), prefix=prefix)

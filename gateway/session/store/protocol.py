@@ -16,12 +16,11 @@ MAX_VALUE: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a store holds of one session at one moment. ``fault`` names what was found instead of a value of ours, for the log."""
+    """What a store holds of one session at one moment."""
 
     record: bytes | None = field(repr=False)
     last_seen: int | None
-    """Epoch milliseconds; None when the idle time ran out (or the value was none)."""
-    fault: str | None = None
+    """Epoch milliseconds; None when the idle time ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,10 @@ class NewSession:
 
 
 class SessionStore(Protocol):
-    """Every method raises ``StoreUnavailable``, and nothing else, when the store gives no answer or refuses."""
+    """Every method raises ``StoreUnavailable``, and nothing else, when the store gives no answer or refuses.
+
+    Whatever is kept under a key of ours and cannot be a value of ours (wrong type, too large) reads as absent, with an error in the log.
+    """
 
     async def read(self, key: str) -> Stored:
         """The record and the time it was last used, in one round trip."""

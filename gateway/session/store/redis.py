@@ -1,0 +1,160 @@
+"""Sessions in Redis or Valkey: one round trip to read, one transaction to begin or end, no answer ever to the wrong caller.
+
+Answers RD-01 to RD-19 and invariants 7, 9 and 13. Per session three keys with one hash tag, each with a time to live, values sealed before
+they come here; and one key a login that was called back::
+
+    {prefix}s:{<hash>}   the record          {prefix}t:{<hash>}   the tokens
+    {prefix}i:{<hash>}   last seen (ms)      {prefix}l:{<hash>}   a claimed login
+
+A command that began runs to its end, whoever waits for it: a caller that is cancelled never cancels redis-py within an exchange, so no
+connection goes back to the pool with an answer still to come (RD-13), and none is lost from it. Nothing is sent twice: no retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.errors import StoreUnavailable
+from gateway.session.store.protocol import MAX_VALUE, Stored
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from gateway.session.store.protocol import NewSession
+    from gateway.session.store.redis_address import RedisAddress
+
+PATIENCE: Final = 5.0
+"""Seconds that a caller waits at most, whatever the waits of pool, connecting and answers add up to."""
+
+_LAST_SEEN: Final = re.compile(rb"[0-9]{1,15}")
+_LAST_SEEN_BYTES: Final = 16
+_ERROR_CODE: Final = re.compile(r"[A-Z]{2,16}\b")
+
+Command = tuple[str | bytes | int, ...]
+
+log = logs.get("session")
+
+
+class RedisStore:
+    """A ``SessionStore`` in one Redis or Valkey server. Nothing is connected before the first command."""
+
+    def __init__(self, address: RedisAddress, *, prefix: str = "gateway:") -> None:
+        self._place = address.place
+        self._client: Redis = Redis.from_pool(address.connection_pool())
+        self._prefix = prefix
+        self._under_way: set[asyncio.Task[list[Any]]] = set()
+
+    async def read(self, key: str) -> Stored:
+        """See ``SessionStore.read``. GETRANGE bounds what a foreign value can make us read (RD-10)."""
+        record, last_seen = await self._exchange(
+            ("GETRANGE", self._key("s", key), 0, MAX_VALUE),
+            ("GETRANGE", self._key("i", key), 0, _LAST_SEEN_BYTES),
+        )
+        digits = self._ours(last_seen, most=_LAST_SEEN_BYTES, kind="last seen")
+        if digits is not None and not _LAST_SEEN.fullmatch(digits):
+            log.error("store.value_refused", kind="last seen", fault="not a time")
+            digits = None
+        return Stored(record=self._ours(record, most=MAX_VALUE, kind="record"), last_seen=None if digits is None else int(digits))
+
+    async def touch(self, key: str, *, last_seen: int, idle: float) -> None:
+        """See ``SessionStore.touch``. XX: a note that comes late does not bring back what a sign-out deleted."""
+        (answer,) = await self._exchange(("SET", self._key("i", key), last_seen, "PX", _milliseconds(idle), "XX"))
+        self._raise_error(answer)
+
+    async def create(self, new: NewSession, *, replaces: str | None) -> None:
+        """See ``SessionStore.create``."""
+        lifetime = _milliseconds(new.lifetime)
+        commands: list[Command] = [
+            ("SET", self._key("s", new.key), new.record, "PX", lifetime),
+            ("SET", self._key("t", new.key), new.tokens, "PX", lifetime),
+            ("SET", self._key("i", new.key), new.last_seen, "PX", _milliseconds(new.idle)),
+        ]
+        if replaces is not None:
+            commands.append(("DEL", *self._keys(replaces)))
+        self._raise_error(*await self._exchange(*commands, at_once=True))
+
+    async def tokens(self, key: str) -> bytes | None:
+        """See ``SessionStore.tokens``."""
+        (tokens,) = await self._exchange(("GETRANGE", self._key("t", key), 0, MAX_VALUE))
+        return self._ours(tokens, most=MAX_VALUE, kind="grant")
+
+    async def end(self, key: str) -> bytes | None:
+        """See ``SessionStore.end``. A GETDEL that is bounded and leaves no part behind: read and deleted in one transaction."""
+        tokens, deleted = await self._exchange(("GETRANGE", self._key("t", key), 0, MAX_VALUE), ("DEL", *self._keys(key)), at_once=True)
+        self._raise_error(deleted)
+        return self._ours(tokens, most=MAX_VALUE, kind="grant")
+
+    async def claim(self, name: str, *, lifetime: float) -> bool:
+        """See ``SessionStore.claim``."""
+        (answer,) = await self._exchange(("SET", self._key("l", name), b"1", "PX", _milliseconds(lifetime), "NX"))
+        self._raise_error(answer)
+        return answer is not None
+
+    async def ready(self) -> None:
+        """See ``SessionStore.ready``."""
+        self._raise_error(*await self._exchange(("PING",)))
+
+    async def close(self) -> None:
+        """See ``SessionStore.close``."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=PATIENCE)
+        await self._client.aclose()
+
+    def _key(self, kind: str, key: str) -> str:
+        return f"{self._prefix}{kind}:{{{key}}}"
+
+    def _keys(self, key: str) -> list[str]:
+        return [self._key(kind, key) for kind in "sti"]
+
+    async def _exchange(self, *commands: Command, at_once: bool = False) -> list[Any]:
+        """Answers, one a command: values, or the errors that Redis gave instead. ``at_once``: all of them are done or none (MULTI)."""
+        task = asyncio.ensure_future(self._send(commands, at_once=at_once))
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(task)
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            raise StoreUnavailable(self._told(error)) from None
+
+    async def _send(self, commands: tuple[Command, ...], *, at_once: bool) -> list[Any]:
+        async with self._client.pipeline(transaction=at_once) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute(raise_on_error=False)
+
+    def _done(self, task: asyncio.Task[list[Any]]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            # Nobody may be waiting any more: its failure is then nobody's, and no warning of the loop.
+            task.exception()
+
+    def _ours(self, answer: object, *, most: int, kind: str) -> bytes | None:
+        """The value, None for none; what cannot be ours is logged and is none."""
+        if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+            log.error("store.value_refused", kind=kind, fault="wrong type")
+            return None
+        self._raise_error(answer)
+        assert isinstance(answer, bytes)
+        if len(answer) > most:
+            log.error("store.value_refused", kind=kind, fault="too large")
+            return None
+        return answer or None
+
+    def _raise_error(self, *answers: object) -> None:
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise StoreUnavailable(self._told(answer))
+
+    def _told(self, error: Exception) -> str:
+        """Where and what, by the error's class and Redis's own code word: texts of the library could quote a command or an address."""
+        code = _ERROR_CODE.match(str(error))
+        return f"{self._place}: {type(error).__name__}{f' ({code[0]})' if code else ''}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
