@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from gateway.access.routes import Access, Route
-from gateway.identity import Identity
+
+if TYPE_CHECKING:
+    from gateway.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
