@@ -12,6 +12,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,14 +38,17 @@ class Secret:
         """The secret itself: call it where it is sent or used, and keep no copy."""
         return self._value
 
+    @override
     def __repr__(self) -> str:
         return "Secret(***)"
 
+    @override
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
         return hmac.compare_digest(self._value.encode("utf-8", "surrogatepass"), other._value.encode("utf-8", "surrogatepass"))
 
+    @override
     def __hash__(self) -> int:
         return hash(self._value)
 
