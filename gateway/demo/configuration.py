@@ -24,7 +24,7 @@ def origins_of(port: int) -> list[str]:
 
 
 def demo_settings(*, port: int, admin_port: int, provider: DemoProvider, app: str) -> Settings:
-    """Settings for a gateway between ``provider`` and the app at ``app`` (a base URL), with a session key of its own and no store but memory."""
+    """Settings for a gateway between ``provider`` and the app at ``app`` (a base URL), with a fresh session key and the in-memory store."""
     settings = settings_from(
         {
             "server": {"listen": f"127.0.0.1:{port}", "public_url": origins_of(port), "shutdown_grace": "1s"},
