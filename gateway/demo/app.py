@@ -104,10 +104,10 @@ def demo_app() -> web.Application:
 @asynccontextmanager
 async def running_app() -> AsyncIterator[str]:
     """Serve the app on a free port of 127.0.0.1; gives its base URL."""
-    runner = web.AppRunner(demo_app(), access_log=None, handle_signals=False)
+    runner = web.AppRunner(demo_app(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1.0)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0]
         yield f"http://{host}:{port}"

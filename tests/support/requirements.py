@@ -1,0 +1,23 @@
+"""What a test group needs beyond Python: skipped in plain words where it is missing, a failure where it was promised.
+
+``GATEWAY_TESTS_REQUIRE`` names the groups that must run (``browser,nginx,certified``), so that a whole run can never pass by skipping.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+VARIABLE = "GATEWAY_TESTS_REQUIRE"
+
+
+def need(group: str, found: bool, what: str) -> None:
+    """Go on when ``found``; else skip, naming ``what`` is missing, or fail when ``group`` is required."""
+    if found:
+        return
+    required = {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}
+    reason = f"the {group} tests need {what}"
+    if group in required:
+        pytest.fail(f"{reason}, and {VARIABLE} says that they must run", pytrace=False)
+    pytest.skip(reason)
