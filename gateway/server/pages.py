@@ -51,7 +51,10 @@ SIGN_OUT_PAGE_HEADERS: Final[Mapping[str, str]] = {
 
 
 def error_page(*, title: str, text: str, code: str, way_on: tuple[str, str] | None) -> bytes:
-    """Render a failure: ``title`` and ``text`` are public constants, ``code`` the stable name, ``way_on`` a (label, href) or None."""
+    """Render a failure: ``title`` and ``text`` are public constants, ``code`` the stable name, ``way_on`` a (label, href) or None.
+
+    An empty href is the address shown now: trying again needs nothing of it (a code, a state) written into the page.
+    """
     return _ERROR.render(title=title, text=text, code=code, way_on=_link(way_on)).encode()
 
 
@@ -75,4 +78,4 @@ def _link(way_on: tuple[str, str] | None) -> tuple[str, str] | None:
 
 
 def _is_web_address(href: str) -> bool:
-    return href.startswith(("https://", "http://")) or (href.startswith("/") and not href.startswith(("//", "/\\")))
+    return href.startswith(("https://", "http://")) or not href or (href.startswith("/") and not href.startswith(("//", "/\\")))

@@ -128,7 +128,7 @@ def test_whatever_the_values_the_elements_stay_the_same(title, text, name):
         pytest.param("data:text/html,x", id="data"),
         pytest.param("//evil.example/", id="another host"),
         pytest.param("/\\evil.example/", id="another host by a backslash"),
-        pytest.param("", id="empty"),
+        pytest.param("oauth2/start", id="relative"),
     ],
 )
 def test_a_way_on_that_is_no_web_address_has_no_button(href):
@@ -142,6 +142,11 @@ def test_the_way_on_is_one_button():
     assert seen.all("a") == [{"class": "button", "href": "/oauth2/start?rd=%2Fa&b=1"}]
     assert seen.texts["a"] == "Sign in"
     assert seen.texts["code"] == "login_expired"
+
+
+def test_trying_again_names_no_address():
+    assert Page(error_page(title="t", text="t", code="c", way_on=("Try again", ""))).all("a") == [{"class": "button", "href": ""}]
+    assert Page(sign_out_page(action="/o", return_to="", name=None)).all("a") == [{"class": "plain", "href": "/"}]
 
 
 def test_signing_out_posts_where_to_come_back_to():
