@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _environment = Environment(
     loader=PackageLoader("gateway.server", "templates"),
@@ -29,7 +26,7 @@ _SIGNED_OUT = _environment.get_template("signed_out.html")
 
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_environment.get_template("page.css").render().encode()).digest()).decode()
 
-PAGE_HEADERS: Final[Mapping[str, str]] = {
+PAGE_HEADERS: Final[dict[str, str]] = {
     "Content-Type": "text/html; charset=utf-8",
     "Cache-Control": "no-store",
     # form-action is left out on purpose: Chromium applies it to the redirect that follows a form's POST too, and signing out
@@ -41,7 +38,7 @@ PAGE_HEADERS: Final[Mapping[str, str]] = {
 }
 """What every page of ours is sent with."""
 
-SIGN_OUT_PAGE_HEADERS: Final[Mapping[str, str]] = {
+SIGN_OUT_PAGE_HEADERS: Final[dict[str, str]] = {
     **PAGE_HEADERS,
     # Under no-referrer a browser sends `Origin: null` with the form's POST (Fetch, "append a request Origin header"), and the
     # check that it comes from our own origin would refuse it.
