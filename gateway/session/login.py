@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import LoginExpired
 from gateway.session.cookies import cookie_pairs, cookie_values
 from gateway.session.sealing import Purpose
-from gateway.session.strict_json import read_strict_json
+from gateway.session.stored_json import read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,7 @@ def _read(keyring: Keyring, names: CookieNames, name: str, value: bytes) -> Logi
     if len(value) > MAX_LOGIN_COOKIE:
         return None
     plaintext = keyring.open(Purpose.LOGIN_COOKIE, value, bound_to=names.binding(name))
-    members = None if plaintext is None else read_strict_json(plaintext)
+    members = None if plaintext is None else read_stored(plaintext)
     match members:
         case [str(secret), str(provider), str(return_to), int(started), None | str() as replaces]:
             return Login(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import IdTokenRefused
 from gateway.identity import Identity
-from gateway.session.strict_json import read_strict_json, write_json
+from gateway.session.stored_json import read_stored, write_stored
 
 if TYPE_CHECKING:
     from gateway.identity import JSONValue
@@ -47,17 +47,17 @@ def identity_from(claims: VerifiedClaims, wanted: frozenset[str]) -> Identity:
         if _has_controls(value):
             raise IdTokenRefused(f"claim {name!r} holds a control character")
     try:
-        size = len(write_json(kept))
+        written = write_stored(kept)
     except (ValueError, TypeError):
         raise IdTokenRefused("a claim is no JSON value") from None
-    if size > MAX_CLAIMS:
-        raise IdTokenRefused(f"the claims that the configuration uses are {size} bytes, more than {MAX_CLAIMS}")
+    if len(written) > MAX_CLAIMS:
+        raise IdTokenRefused(f"the claims that the configuration uses are {len(written)} bytes, more than {MAX_CLAIMS}")
     return Identity(issuer=claims.issuer, subject=claims.subject, claims=kept)
 
 
 def session_to_bytes(session: Session) -> bytes:
     """Compact JSON; ``session_from_bytes`` gives the equal value back."""
-    return write_json(
+    return write_stored(
         {
             "v": _VERSION,
             "iss": session.identity.issuer,
@@ -74,7 +74,7 @@ def session_to_bytes(session: Session) -> bytes:
 
 def session_from_bytes(data: bytes) -> Session | None:
     """The session that these bytes are; None for whatever ``session_to_bytes`` of this version did not write."""
-    match read_strict_json(data):
+    match read_stored(data):
         case {
             "v": 1,
             "iss": str(issuer),

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.oidc.token_response import Tokens
-from gateway.session.strict_json import read_strict_json, write_json
+from gateway.session.stored_json import read_stored, write_stored
 
 _VERSION: Final = 1
 
 
 def tokens_to_bytes(tokens: Tokens) -> bytes:
     """Compact JSON; ``tokens_from_bytes`` gives the equal value back."""
-    return write_json(
+    return write_stored(
         {
             "v": _VERSION,
             "access_token": tokens.access_token,
@@ -30,7 +30,7 @@ def tokens_to_bytes(tokens: Tokens) -> bytes:
 
 def tokens_from_bytes(data: bytes) -> Tokens | None:
     """The tokens that these bytes are; None for whatever ``tokens_to_bytes`` of this version did not write."""
-    match read_strict_json(data):
+    match read_stored(data):
         case {
             "v": 1,
             "access_token": str(access_token),

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreUnavailable
 from gateway.session.store.protocol import MAX_VALUE, Stored
+from gateway.session.store.redis_address import MAX_CONNECTIONS
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ log = logs.get("session")
 class RedisStore:
     """A ``SessionStore`` in one Redis or Valkey server. Nothing is connected before the first command."""
 
-    def __init__(self, address: RedisAddress, *, prefix: str = "gateway:") -> None:
+    def __init__(self, address: RedisAddress, *, prefix: str = "gateway:", max_connections: int = MAX_CONNECTIONS) -> None:
         self._place = address.place
-        self._client: Redis = Redis.from_pool(address.connection_pool())
+        self._client: Redis = Redis.from_pool(address.connection_pool(max_connections=max_connections))
         self._prefix = prefix
         self._under_way: set[asyncio.Task[list[Any]]] = set()
 

@@ -1,6 +1,7 @@
-"""JSON of our own read back strictly: one meaning or none.
+"""JSON that we wrote ourselves, read back strictly: one meaning or none.
 
-Answers the threat of a value that two readers understand in two ways: no member twice, no NaN or Infinity, bounded depth.
+Answers the threat of a value that two readers understand in two ways: no member twice, no NaN or Infinity. What strangers send is read by
+``oidc.strict_json``; these bytes were sealed by us, so the bounds are those of what was sealed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.identity import JSONValue
 
 
-def read_strict_json(data: bytes) -> JSONValue:
+def read_stored(data: bytes) -> JSONValue:
     """The JSON value of UTF-8 ``data``, or None where it is none (JSON's own null reads as None too: nothing of ours is null)."""
     try:
         value: JSONValue = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_refuse_constant)
@@ -21,7 +22,7 @@ def read_strict_json(data: bytes) -> JSONValue:
     return value
 
 
-def write_json(value: JSONValue) -> bytes:
+def write_stored(value: JSONValue) -> bytes:
     """Compact UTF-8 JSON; ``ValueError`` for NaN, Infinity and lone surrogates, which are no JSON."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 

@@ -1,0 +1,162 @@
+"""What the session tests share: a clock that tests move, stores of every kind, and sign-ins that were really verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis as redis_py
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from gateway.oidc.id_token import verify_id_token
+from gateway.oidc.jwks import read_jwks
+from gateway.oidc.metadata import Metadata
+from gateway.oidc.provider import SignedIn
+from gateway.oidc.registration import ProviderSettings, Secret
+from gateway.oidc.token_response import Tokens
+from gateway.session.store.memory import MemoryStore
+from gateway.session.store.opening import open_store
+from tests.support.redis_servers import RedisServer, server_binaries, server_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from gateway.oidc.id_token import VerifiedClaims
+    from gateway.session.store.protocol import SessionStore
+
+ISSUER = "https://id.example.org"
+STARTED = 1_700_000_000.0
+
+
+@dataclass
+class Clock:
+    """Epoch seconds that stand still until a test moves them."""
+
+    now: float = STARTED
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Shop:
+    """A store, the clock it lives by, and how to let time pass in it."""
+
+    store: SessionStore
+    clock: Clock
+    server: RedisServer | None = None
+
+    def later(self, seconds: float) -> None:
+        """Let time pass, for the clock and for every key: nothing sleeps."""
+        self.clock.now += seconds
+        if self.server is None:
+            return
+        with redis_py.Redis.from_url(self.server.url) as client:
+            for key in client.keys("*"):
+                left = client.pttl(key)
+                assert left > 0, f"{key!r} has no time to live"
+                client.pexpire(key, left - int(seconds * 1000))
+
+    def dump(self) -> dict[bytes, bytes]:
+        """All that an attacker who reads the server sees; nothing for memory."""
+        if self.server is None:
+            return {}
+        with redis_py.Redis.from_url(self.server.url) as client:
+            return {key: client.get(key) for key in client.keys("*")}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def running_servers() -> Iterator[Callable[[int], RedisServer]]:
+    """One server a binary, started when first asked for and shared by tests that do not harm it."""
+    started: dict[int, RedisServer] = {}
+
+    def server(index: int) -> RedisServer:
+        if index not in started:
+            started[index] = RedisServer(binary=server_binaries()[index])
+            started[index].start()
+        return started[index]
+
+    yield server
+    for each in started.values():
+        each.close()
+
+
+STORES = [
+    pytest.param(None, id="memory"),
+    *(pytest.param(index, id=server_id(binary)) for index, binary in enumerate(server_binaries())),
+]
+
+
+@pytest.fixture(params=STORES)
+async def shop(request: pytest.FixtureRequest, clock: Clock, running_servers: Callable[[int], RedisServer]) -> AsyncIterator[Shop]:
+    """Every store there is, empty."""
+    if request.param is None:
+        store: SessionStore = MemoryStore(clock=clock)
+        yield Shop(store, clock)
+    else:
+        server = running_servers(request.param)
+        server.command("FLUSHALL")
+        store = open_store(server.url)
+        yield Shop(store, clock, server)
+    await store.close()
+
+
+@dataclass
+class FakeProvider:
+    """Signs id_tokens and has them verified: the one way to a ``VerifiedClaims``."""
+
+    key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", {"kid": "1", "alg": "ES256", "use": "sig"}))
+
+    def verified(self, **claims: Any) -> VerifiedClaims:
+        settings = ProviderSettings(
+            id="main", issuer=ISSUER, client_id="gateway", client_secret=Secret("s"), scopes=("openid",), id_token_algs=("ES256",)
+        )
+        metadata = Metadata(
+            issuer=ISSUER,
+            authorization_endpoint=f"{ISSUER}/authorize",
+            token_endpoint=f"{ISSUER}/token",
+            jwks_uri=f"{ISSUER}/jwks",
+            end_session_endpoint=None,
+            revocation_endpoint=None,
+            token_endpoint_auth_methods_supported=None,
+            code_challenge_methods_supported=None,
+            id_token_signing_alg_values_supported=None,
+            iss_parameter_supported=False,
+        )
+        token = self.id_token(**claims)
+        keys = read_jwks({"keys": [dict(self.key.as_dict(private=False))]}, provider="main")
+        return verify_id_token(token, keys=keys, settings=settings, metadata=metadata, nonce="n", access_token=None, now=STARTED)
+
+    def id_token(self, **claims: Any) -> str:
+        whole: Mapping[str, Any] = {
+            "iss": ISSUER,
+            "sub": "alice",
+            "aud": "gateway",
+            "exp": int(STARTED) + 300,
+            "iat": int(STARTED),
+            "nonce": "n",
+        } | claims
+        return jwt.encode({"alg": "ES256", "kid": "1"}, dict(whole), self.key, algorithms=["ES256"])
+
+    def signed_in(self, *, access_token: str = "at-secret", **claims: Any) -> SignedIn:
+        tokens = Tokens(
+            access_token=access_token,
+            token_type="Bearer",
+            expires_at=STARTED + 300,
+            refresh_token="rt-secret",
+            id_token=self.id_token(**claims),
+            scope="openid",
+        )
+        return SignedIn(tokens=tokens, claims=self.verified(**claims), provider="main")
+
+
+@pytest.fixture(scope="session")
+def provider() -> FakeProvider:
+    return FakeProvider()
