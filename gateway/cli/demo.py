@@ -7,7 +7,7 @@ import logging
 import socket
 import sys
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, NoReturn
 
 import uvloop
 
@@ -30,10 +30,11 @@ READY: Final = """
 MISSING: Final = "The demo needs one package more: pip install 'authcode-gateway[demo]'"
 
 
-def run(*, port: int = 8080, provider_port: int = 9000, admin_port: int = 8090) -> int:
-    """Run the demo until told to stop; 0 lets the system choose a port.
+def run(port: int = 8080, provider_port: int = 9000, admin_port: int = 8090) -> int:
+    """Run the demo until told to stop, then drain; the exit code. Port 0 lets the system choose one.
 
-    The exit code: 0 after draining, 1 with one line on stderr for a port that is taken or a package that is missing.
+    Raises:
+        SystemExit: with 1, after one line on stderr: a port is taken, or a package is missing.
     """
     logs.configure(level=logging.WARNING)
     try:
@@ -44,7 +45,7 @@ def run(*, port: int = 8080, provider_port: int = 9000, admin_port: int = 8090) 
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("gateway"):
             raise
-        return _fail(MISSING)
+        _fail(MISSING)
 
     wanted = {"--port": port, "--provider-port": provider_port, "--admin-port": admin_port}
     with ExitStack() as stack:
@@ -53,7 +54,7 @@ def run(*, port: int = 8080, provider_port: int = 9000, admin_port: int = 8090) 
             try:
                 listeners[option] = stack.enter_context(socket.create_server((LOOPBACK, number)))
             except (OSError, OverflowError):
-                return _fail(f"Port {number} cannot be used, it is taken or out of range: choose another with {option}.")
+                _fail(f"Port {number} cannot be used, it is taken or out of range: choose another with {option}.")
         port, admin_port = (listeners[option].getsockname()[1] for option in ("--port", "--admin-port"))
         provider = stack.enter_context(running_provider(listeners["--provider-port"], origins=origins_of(port)))
 
@@ -73,9 +74,9 @@ def run(*, port: int = 8080, provider_port: int = 9000, admin_port: int = 8090) 
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(demo())
         except OSError as taken:
-            return _fail(f"The gateway cannot listen ({taken.strerror or taken}): choose other ports with --port and --admin-port.")
+            _fail(f"The gateway cannot listen ({taken.strerror or taken}): choose other ports with --port and --admin-port.")
 
 
-def _fail(line: str) -> int:
+def _fail(line: str) -> NoReturn:
     print(line, file=sys.stderr)  # noqa: T201 - for the person at the terminal
-    return 1
+    raise SystemExit(1)
