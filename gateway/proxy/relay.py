@@ -1,17 +1,41 @@
-"""A request that was allowed, forwarded: one function that reads from top to bottom (signatures first)."""
+"""A request that was allowed, forwarded: one function that reads from top to bottom.
+
+Answers invariants 2, 3, 4 and 13: whatever happens on the way, the caller gets one whole answer, or a refusal before its first byte, or
+a connection that visibly broke off; and the upstream's connection never outlives its exchange in doubt.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError
+from gateway.proxy.answer_headers import response_head
+from gateway.proxy.downstream import Downstream, Relayed
+from gateway.proxy.framing import Delimiter
+from gateway.proxy.request_body import send_body, whole_body
+from gateway.proxy.request_head import request_head
+from gateway.proxy.tunnel import Tunnel
+from gateway.proxy.websocket import UPGRADE_REQUIRED, check_switch, read_handshake
+from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
+    from gateway.proxy.answer import AnswerHead
+    from gateway.proxy.connection import UpstreamConnection
     from gateway.proxy.connector import Upstream
+    from gateway.proxy.framing import Framing
     from gateway.proxy.headers import HeaderRules
-    from gateway.proxy.tunnel import Tunnel
+
+    OnTunnel = Callable[[Tunnel], Callable[[], None]]
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SWITCHING = 101
+log = logs.get("proxy")
 
 
 async def forward(  # noqa: PLR0913 - what an allowed request is made of
@@ -23,7 +47,118 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     identity: Sequence[tuple[bytes, bytes]],
     forwarded: Sequence[tuple[bytes, bytes]],
     rules: HeaderRules,
-    on_tunnel: Callable[[Tunnel], Callable[[], None]] | None = None,
+    on_tunnel: OnTunnel | None = None,
 ) -> web.StreamResponse:
-    """Forward ``request`` to ``upstream`` and relay the answer to the caller."""
-    raise NotImplementedError
+    """Forward ``request`` to ``upstream`` and relay the answer to the caller; return an answer that has nothing left to send.
+
+    ``target`` (raw path and query) goes upstream byte for byte. ``host`` replaces the caller's Host when not None. ``identity`` and
+    ``forwarded`` are headers of the gateway's, set last; their names must be reserved by ``rules``. ``on_tunnel`` is called with the
+    tunnel of an accepted WebSocket and returns what to call when it is over. The Origin of a WebSocket is the server's to check before
+    (``websocket.asks_for_websocket`` says when).
+
+    The server must run with ``auto_decompress=False`` (bodies pass untouched) and ``handler_cancellation=True`` (a caller that leaves ends
+    the upstream's exchange).
+
+    Raises HeadersRefused, TargetRefused or RequestRefused before anything was sent upstream or when the body breaks off; UpstreamFailed
+    or UpstreamTimeout when there is no usable answer. All of them only while the caller has received nothing of a final answer.
+    """
+    downstream = Downstream(request)
+    handshake = read_handshake(request.method, request.raw_headers, http10=downstream.http10)
+    if handshake is not None and not handshake.supported:
+        downstream.start(UPGRADE_REQUIRED, 0, b"", complete=True)
+        return Relayed(426, body_length=0, keep_alive=False)
+    head = request_head(
+        request.method,
+        target,
+        request.raw_headers,
+        rules=rules,
+        identity=identity,
+        forwarded=forwarded,
+        host=host,
+        http10=downstream.http10,
+        websocket=handshake is not None,
+        persistent=upstream.persistent,
+    )
+    body = whole_body(request.content, head.framing)
+    connection = await upstream.acquire()
+    sending: asyncio.Task[None] | None = None
+    try:
+        connection.begin(
+            request.method,
+            head.raw + body if body else head.raw,
+            uploading=body is None,
+            upgrade=handshake is not None,
+            on_hint=lambda hint: downstream.interim(
+                response_head(hint, rules=rules, framing=Delimiter.NOTHING, keep_alive=True, now=0.0),
+            ),
+        )
+        if body is None:
+            if head.expects_continue:
+                downstream.interim(_CONTINUE)
+            sending = asyncio.create_task(send_body(request.content, connection, head.framing))
+        answer = await connection.answer()
+        if handshake is not None and answer.status == _SWITCHING:
+            check_switch(handshake, answer)
+            if downstream.gone:
+                return Relayed(_SWITCHING, body_length=0, keep_alive=False)
+            return await _tunnel(request, connection, answer, rules, on_tunnel)
+        # A body still on its way, or an upgrade that was not made: what follows on this connection is in doubt, so nothing does.
+        keep_alive = (
+            request.keep_alive and not downstream.http10 and request.content.is_eof() and handshake is None and not head.upgrade_dropped
+        )
+        return await _relay(connection, downstream, answer, request.method, rules, keep_alive=keep_alive)
+    finally:
+        if sending is not None and not sending.done():
+            sending.cancel()
+            await asyncio.wait({sending})
+        upstream.release(connection)
+
+
+async def _relay(  # noqa: PLR0913 - two connections and what is known of the answer
+    connection: UpstreamConnection, downstream: Downstream, answer: AnswerHead, method: str, rules: HeaderRules, *, keep_alive: bool
+) -> web.StreamResponse:
+    framing = _framing_down(answer.framing(method), http10=downstream.http10)
+    head = response_head(answer, rules=rules, framing=framing, keep_alive=keep_alive, now=time.time())
+    complete = connection.complete
+    downstream.start(head, framing, connection.received(), complete=complete)
+    if not complete:
+        if downstream.behind:
+            connection.hold()
+        connection.pour_into(downstream.take, broken=downstream.abort)
+        try:
+            while not await connection.flowed():
+                if not await downstream.drain():
+                    downstream.abort()
+                    return Relayed(answer.status, body_length=downstream.length, keep_alive=False)
+                connection.resume()
+        except GatewayError as failure:
+            # The head is out: the only honest word left is a connection that visibly breaks off.
+            log.warning("answer.broken_off", code=failure.code, detail=failure.detail)
+            downstream.abort()
+            return Relayed(answer.status, body_length=downstream.length, keep_alive=False)
+        downstream.finish()
+    return Relayed(answer.status, body_length=downstream.length, keep_alive=keep_alive)
+
+
+def _framing_down(up: Framing, *, http10: bool) -> Framing:
+    """How the caller gets a body that came framed as ``up``: one of unknown length in chunks, which HTTP/1.0 does not know."""
+    if isinstance(up, int) or up is Delimiter.NOTHING:
+        return up
+    return Delimiter.CLOSE if http10 else Delimiter.CHUNKS
+
+
+async def _tunnel(
+    request: web.BaseRequest, connection: UpstreamConnection, answer: AnswerHead, rules: HeaderRules, on_tunnel: OnTunnel | None
+) -> web.StreamResponse:
+    head = response_head(answer, rules=rules, framing=Delimiter.NOTHING, keep_alive=True, now=time.time(), websocket=True)
+    transport, early = connection.switch()
+    tunnel = Tunnel(request.protocol, transport)
+    tunnel.start(head + early)
+    forget = on_tunnel(tunnel) if on_tunnel is not None else None
+    try:
+        await tunnel.finished()
+    finally:
+        tunnel.close()
+        if forget is not None:
+            forget()
+    return Relayed(_SWITCHING, body_length=0, keep_alive=False)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
@@ -21,7 +23,7 @@ _MAX_UNIX_PATH = 107
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that an upstream may take; each is a limit on silence, none on a whole transfer (a long download or an event stream goes on)."""
+    """Seconds that an upstream may take; each is a limit on silence, none on a whole transfer: a long download goes on."""
 
     connect: float = 5.0
     """From the first packet to a connection that can be written to, TLS included."""
@@ -47,6 +49,7 @@ class UpstreamAddress:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.unix_path is not None or self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
+    @override
     def __str__(self) -> str:
         return f"unix:{self.unix_path}" if self.unix_path is not None else f"{self.scheme}://{self.authority}"
 

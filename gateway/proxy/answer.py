@@ -1,0 +1,95 @@
+"""Reads the head of an upstream's answer by the letter of RFC 9112, or not at all.
+
+Answers the hostile cases UP-07 to UP-11: two readers of one sloppy head (an obs-fold, a bare LF, a space before a colon, two lengths)
+may see two answers, so such a head is a failure of the upstream. Pure: bytes in, a value out. A test holds this reader to llhttp:
+whatever it accepts, both read alike.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.errors import UpstreamFailed
+from gateway.proxy.framing import Delimiter, content_length
+
+if TYPE_CHECKING:
+    from gateway.proxy.framing import Framing
+
+MAX_HEAD = 65536
+"""Bytes of an answer's head, status line included."""
+MAX_HEADERS = 200
+
+# Possessive quantifiers: a head is read once from left to right, whatever is in it.
+_HEAD = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+)
+_LINE = re.compile(rb"([^:\r]++):[\t ]*+([^\r]*+)\r\n")
+_FRAMING = re.compile(rb"^(content-length|transfer-encoding):([^\r]*+)\r\n", re.IGNORECASE | re.MULTILINE)
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_BEGINNING = b"HTTP/1."
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """A response head as it was received; names and values are raw, values without the white space around them."""
+
+    status: int
+    reason: bytes
+    http10: bool
+    headers: list[tuple[bytes, bytes]]
+    length: int | None
+    """What Content-Length said."""
+    chunked: bool
+
+    def framing(self, method: str) -> Framing:
+        """Where the body of this answer to ``method`` ends (RFC 9112 section 6.3)."""
+        if method == "HEAD" or self.status in (204, 304) or self.status < 200:  # noqa: PLR2004 - status codes
+            return Delimiter.NOTHING
+        if self.chunked:
+            return Delimiter.CHUNKS
+        return Delimiter.CLOSE if self.length is None else self.length
+
+
+def read_answer_head(raw: bytes) -> AnswerHead:
+    """Read ``raw``, which ends with the empty line. Raises UpstreamFailed when it is not a strict HTTP/1.x response head."""
+    match = _HEAD.fullmatch(raw)
+    if match is None:
+        raise UpstreamFailed("the answer's head is not HTTP/1.1 by the letter")
+    minor, status, reason, lines = match.groups()
+    headers = [(name, value.rstrip(b"\t ")) for name, value in _LINE.findall(lines)]
+    if len(headers) > MAX_HEADERS:
+        raise UpstreamFailed(f"the answer has more than {MAX_HEADERS} headers")
+    http10 = minor == b"0"
+    length, chunked = _told_framing(lines, http10=http10)
+    return AnswerHead(int(status), reason or b"", http10, headers, length, chunked)
+
+
+def check_beginning(received: bytes) -> None:
+    """Fail as soon as an unfinished head cannot become one: it does not speak HTTP/1, breaks lines otherwise, or grows without end."""
+    if not received.startswith(_BEGINNING[: len(received)]):
+        raise UpstreamFailed("the answer does not begin with an HTTP/1 status line")
+    if _BARE_LINE_FEED.search(received):
+        raise UpstreamFailed("the answer's head has a bare line feed")
+    if len(received) > MAX_HEAD:
+        raise UpstreamFailed(f"the answer's head is longer than {MAX_HEAD} bytes")
+
+
+def _told_framing(lines: bytes, *, http10: bool) -> tuple[int | None, bool]:
+    told = _FRAMING.findall(lines)
+    if not told:
+        return None, False
+    if len(told) > 1:
+        raise UpstreamFailed("the answer frames its body twice")
+    name, value = told[0]
+    value = value.strip(b"\t ")
+    if name[0] in b"cC":
+        length = content_length(value)
+        if length is None:
+            raise UpstreamFailed("the answer's Content-Length is not a number")
+        return length, False
+    if value.lower() != b"chunked" or http10:
+        raise UpstreamFailed("the answer has a Transfer-Encoding other than chunked, or in HTTP/1.0")
+    return None, True

@@ -1,0 +1,86 @@
+"""The head that the caller gets: the application's words without what was meant for the gateway alone, framed by the gateway.
+
+Answers invariant 4, RFC 9110 section 7.6.1 and the hostile cases IH-28, UP-19, UP-26: Location, WWW-Authenticate and everything else
+that speaks to the caller passes untouched; hop-by-hop headers, identity headers and cookies of the gateway's names do not.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from gateway.errors import UpstreamFailed
+from gateway.proxy.framing import Delimiter
+from gateway.proxy.headers import fold
+from gateway.proxy.own_cookies import sets_own
+
+if TYPE_CHECKING:
+    from gateway.proxy.answer import AnswerHead
+    from gateway.proxy.framing import Framing
+    from gateway.proxy.headers import HeaderRules
+
+_DROPPED = frozenset(
+    {
+        b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings", b"content-length", b"transfer-encoding",
+        b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info",
+    }
+)  # fmt: skip
+_PLAIN_CONNECTION = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
+_INTERIM = range(100, 200)
+_NO_CONTENT = 204
+
+
+def response_head(  # noqa: PLR0913 - what a response is made of
+    head: AnswerHead, *, rules: HeaderRules, framing: Framing, keep_alive: bool, now: float, websocket: bool = False
+) -> bytes:
+    """The bytes of the head to send to the caller for the application's ``head``.
+
+    ``framing`` is how the body will be sent (for a HEAD or 304 the length that the application told passes as well). ``now`` is epoch
+    seconds, for the Date that a gateway adds when it is missing (RFC 9110 section 6.6.1). Raises UpstreamFailed when a value would make
+    a line of its own.
+    """
+    lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+    nominated = _nominated(head)
+    dated = head.status in _INTERIM
+    for name, value in head.headers:
+        lower = name.lower()
+        if lower in _DROPPED or (nominated and fold(lower) in nominated) or _is_ours(lower, value, rules):
+            continue
+        dated = dated or lower == b"date"
+        lines.append(name + b": " + value + b"\r\n")
+    if not dated:
+        lines.append(b"Date: %b\r\n" % formatdate(now, usegmt=True).encode("ascii"))
+    lines.append(_framing_line(head, framing))
+    if websocket:
+        lines.append(b"Connection: Upgrade\r\n")
+        lines.append(b"Upgrade: websocket\r\n")
+    elif not keep_alive and head.status not in _INTERIM:
+        lines.append(b"Connection: close\r\n")
+    lines.append(b"\r\n")
+    raw = b"".join(lines)
+    ends = sum(1 for line in lines if line)
+    if raw.count(b"\n") != ends or raw.count(b"\r") != ends or b"\0" in raw:
+        raise UpstreamFailed("a header of the answer holds a line break or NUL")
+    return raw
+
+
+def _is_ours(lower: bytes, value: bytes, rules: HeaderRules) -> bool:
+    return sets_own(value, rules) if lower == b"set-cookie" else fold(lower) in rules.reserved
+
+
+def _nominated(head: AnswerHead) -> frozenset[bytes]:
+    options: set[bytes] = set()
+    for name, value in head.headers:
+        if name.lower() == b"connection":
+            options.update(option.strip(b" \t") for option in value.lower().split(b","))
+    return frozenset(fold(option) for option in options - _PLAIN_CONNECTION)
+
+
+def _framing_line(head: AnswerHead, framing: Framing) -> bytes:
+    if framing is Delimiter.CHUNKS:
+        return b"Transfer-Encoding: chunked\r\n"
+    if isinstance(framing, int):
+        return b"Content-Length: %d\r\n" % framing
+    if framing is Delimiter.NOTHING and head.length is not None and head.status not in _INTERIM and head.status != _NO_CONTENT:
+        return b"Content-Length: %d\r\n" % head.length
+    return b""

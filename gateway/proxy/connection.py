@@ -1,0 +1,363 @@
+"""One connection to an application, carrying one exchange at a time: its answer, its failure, its flow control.
+
+Answers invariant 13 and the hostile cases UP: every way in which an exchange can go wrong ends in one recorded failure and a dropped
+connection; bytes that nobody asked for make the connection unfit for another exchange. The rest of a body of known length is handed on
+as it comes, unparsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from typing_extensions import override
+
+from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from gateway.proxy.answer import MAX_HEAD, check_beginning, read_answer_head
+from gateway.proxy.chunked import ChunkedReader
+from gateway.proxy.framing import Delimiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.proxy.answer import AnswerHead
+    from gateway.proxy.framing import Framing
+    from gateway.proxy.upstream import Timeouts
+
+MAX_INTERIM = 16
+"""How many 1xx answers one exchange may have."""
+_END_OF_HEAD = b"\r\n\r\n"
+_SWITCHING = 101
+_EARLY_HINTS = 103
+_FIRST_FINAL = 200
+
+
+class State(Enum):
+    """Where the exchange on a connection stands."""
+
+    IDLE = "no exchange"
+    HEAD = "the answer's head is awaited"
+    BODY = "the answer's body is coming"
+    DONE = "the answer was received whole"
+    SWITCHED = "the connection changed protocol"
+    FAILED = "the exchange failed; the connection is gone"
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection to an upstream. Made by ``Upstream.acquire``; given back by ``Upstream.release``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
+        self._loop = loop
+        self._timeouts = timeouts
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._state = State.IDLE
+        self._failure: GatewayError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._write_paused = False
+        self._write_waiter: asyncio.Future[None] | None = None
+        self._progress = 0.0
+        self._surplus = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._method = ""
+        self._upgrade = False
+        self._uploading = False
+        self._on_hint: Callable[[AnswerHead], None] | None = None
+        self._interim = 0
+        self._buffer = b""
+        self._answer: AnswerHead | None = None
+        self._framing: Framing = Delimiter.NOTHING
+        self._remaining = 0
+        self._chunks: ChunkedReader | None = None
+        self._pieces: list[bytes] = []
+        self._take: Callable[[bytes], bool] | None = None
+        self._broken: Callable[[], None] | None = None
+        self._held = False
+
+    # the exchange
+
+    def begin(self, method: str, head: bytes, *, uploading: bool, upgrade: bool, on_hint: Callable[[AnswerHead], None] | None) -> None:
+        """Send ``head`` (with what is there of the body) and await the answer.
+
+        ``uploading``: more of the body follows by ``write`` until ``uploaded``. ``upgrade``: a 101 is an answer. ``on_hint`` gets each 103.
+        """
+        self._reset()
+        self._method = method
+        self._uploading = uploading
+        self._upgrade = upgrade
+        self._on_hint = on_hint
+        if self._state is not State.IDLE:
+            return  # it failed between connecting and now: answer() tells
+        self._state = State.HEAD
+        self._progress = self._loop.time()
+        self._timer = self._loop.call_later(self._timeouts.head, self._watch)
+        self.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the request; after a failure it goes nowhere."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._progress = self._loop.time()
+            transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the upstream takes more of the request, or the exchange failed."""
+        if self._write_paused:
+            self._write_waiter = self._loop.create_future()
+            await self._write_waiter
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the upstream is behind with reading the request."""
+        return self._write_paused
+
+    def uploaded(self) -> None:
+        """The request's body was sent whole: from now on the upstream owes the answer."""
+        self._uploading = False
+        self._progress = self._loop.time()
+
+    async def answer(self) -> AnswerHead:
+        """The final head (or the 101 that was asked for). Raises UpstreamFailed, UpstreamTimeout, or what ``fail`` was given."""
+        while self._answer is None and self._failure is None:
+            await self._wake()
+        if self._failure is not None:
+            raise self._failure
+        assert self._answer is not None
+        return self._answer
+
+    def received(self) -> bytes:
+        """What is there of the body and was not taken yet."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer was received whole."""
+        return self._state is State.DONE
+
+    def pour_into(self, take: Callable[[bytes], bool], *, broken: Callable[[], None]) -> None:
+        """Hand each piece of the body to ``take`` as it comes; ``take`` returns True when it must be left alone until ``resume``.
+
+        ``broken`` is called when the exchange fails, also while somebody waits for the caller instead of for ``flowed``.
+        """
+        self._take = take
+        self._broken = broken
+
+    async def flowed(self) -> bool:
+        """Wait for the body's end (True) or for ``take`` to hold back (False). Raises when the exchange fails."""
+        while self._state is State.BODY and not self._held:
+            await self._wake()
+        if self._failure is not None:
+            raise self._failure
+        return not self._held
+
+    def hold(self) -> None:
+        """Stop reading: the caller is behind."""
+        self._held = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._held = False
+        self._progress = self._loop.time()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def switch(self) -> tuple[asyncio.Transport, bytes]:
+        """After a 101: the transport, now somebody else's, and the bytes that came behind the head."""
+        assert self._transport is not None
+        self._state = State.SWITCHED
+        self._stop_timer()
+        return self._transport, self.received()
+
+    def fail(self, failure: GatewayError) -> None:
+        """End the exchange. The first failure is the one that counts; the connection is dropped with what was not sent."""
+        if self._state in (State.FAILED, State.DONE, State.SWITCHED):
+            return
+        self._state = State.FAILED
+        self._failure = failure
+        self.close()
+        self._set(self._waiter)
+        if self._broken is not None:
+            self._broken()
+
+    def close(self) -> None:
+        """Drop the connection at once: what was not sent yet is not sent, so that a broken-off request stays broken off."""
+        self._stop_timer()
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow: this one ended cleanly, on both sides, and nothing came after it."""
+        head = self._answer
+        return (
+            self._state is State.DONE
+            and not (self._surplus or self._uploading or self._write_paused)
+            and self._framing is not Delimiter.CLOSE
+            and head is not None
+            and not head.http10
+            and not any(name.lower() == b"connection" and b"close" in value.lower() for name, value in head.headers)
+            and self._transport is not None
+            and not self._transport.is_closing()
+        )
+
+    # what asyncio calls
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._progress = self._loop.time()
+        try:
+            if self._state is State.BODY:
+                self._feed_body(data)
+            elif self._state is State.HEAD:
+                self._feed_head(data)
+            else:
+                # Invariant 13: bytes on a connection that nobody awaits are nobody's answer.
+                self._surplus = True
+                self.fail(UpstreamFailed("the upstream sent bytes that nobody asked for"))
+                self.close()
+        except GatewayError as failure:
+            self.fail(failure)
+
+    @override
+    def eof_received(self) -> bool | None:
+        if self._state is State.BODY and self._framing is Delimiter.CLOSE:
+            self._end()
+        else:
+            self._lost()
+        return None
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost()
+        self.resume_writing()
+        self._transport = None
+
+    @override
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    @override
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._set(self._write_waiter)
+
+    # reading
+
+    def _feed_head(self, data: bytes) -> None:
+        searched = max(0, len(self._buffer) - 3)
+        received = self._buffer + data if self._buffer else data
+        while True:
+            end = received.find(_END_OF_HEAD, searched) + len(_END_OF_HEAD)
+            if end < len(_END_OF_HEAD) or end > MAX_HEAD:
+                check_beginning(received)
+                self._buffer = received
+                return
+            head = read_answer_head(received[:end])
+            received, searched = received[end:], 0
+            if head.status >= _FIRST_FINAL or (head.status == _SWITCHING and self._upgrade):
+                break
+            self._pass_interim(head)
+            if not received:
+                self._buffer = b""
+                return
+        self._buffer = b""
+        self._begin_body(head, received)
+
+    def _pass_interim(self, head: AnswerHead) -> None:
+        self._interim += 1
+        if head.status == _SWITCHING:
+            raise UpstreamFailed("the upstream switched protocols unasked")
+        if self._interim > MAX_INTERIM:
+            raise UpstreamFailed(f"the upstream sent more than {MAX_INTERIM} interim answers")
+        if head.status == _EARLY_HINTS and self._on_hint is not None:
+            self._on_hint(head)
+
+    def _begin_body(self, head: AnswerHead, received: bytes) -> None:
+        self._answer = head
+        self._framing = head.framing(self._method)
+        self._state = State.BODY
+        if head.status == _SWITCHING:
+            self._pieces.append(received)
+        elif self._framing is Delimiter.NOTHING or self._framing == 0:
+            self._surplus = bool(received)
+            self._end()
+        else:
+            if isinstance(self._framing, int):
+                self._remaining = self._framing
+            elif self._framing is Delimiter.CHUNKS:
+                self._chunks = ChunkedReader()
+            if received:
+                self._feed_body(received)
+        self._set(self._waiter)
+
+    def _feed_body(self, data: bytes) -> None:
+        ended = False
+        if isinstance(self._framing, int):
+            excess = len(data) - self._remaining
+            if excess > 0:
+                self._surplus = True
+                data = data[:-excess]
+            self._remaining -= len(data)
+            ended = self._remaining == 0
+        elif self._chunks is not None:
+            data = self._chunks.feed(data)
+            ended = self._chunks.complete
+            self._surplus = self._chunks.surplus
+        if data and self._take is None:
+            self._pieces.append(data)
+        elif data and self._take is not None and self._take(data) and not ended:
+            self.hold()
+            self._set(self._waiter)
+        if ended:
+            self._end()
+
+    def _end(self) -> None:
+        self._state = State.DONE
+        self._stop_timer()
+        self._set(self._waiter)
+
+    def _lost(self) -> None:
+        if self._state is State.HEAD:
+            self.fail(UpstreamFailed("the upstream closed the connection without an answer"))
+        elif self._state is State.BODY:
+            self.fail(UpstreamFailed("the upstream broke its answer off"))
+        elif self._state is State.IDLE:
+            self.fail(UpstreamFailed("the upstream closed the connection"))
+
+    # waiting
+
+    async def _wake(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    @staticmethod
+    def _set(waiter: asyncio.Future[None] | None) -> None:
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _watch(self) -> None:
+        """One timer an exchange, re-armed only when it fires: progress costs a clock reading, not a new timer."""
+        limit = self._timeouts.head if self._state is State.HEAD and not self._uploading else self._timeouts.idle
+        left = self._progress + limit - self._loop.time()
+        if left <= 0:
+            self.fail(UpstreamTimeout("the upstream did not answer in time" if self._answer is None else "the answer's body stood still"))
+        else:
+            self._timer = self._loop.call_later(min(left, self._timeouts.head), self._watch)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
