@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from typing import Any
 
-SECRET_NAMES = ("token", "secret", "password", "cookie", "verifier", "nonce", "state", "authorization", "assertion")
+SECRET_NAMES = ("token", "secret", "password", "cookie", "verifier", "nonce", "authorization", "assertion")
 """A field whose name holds one of these is printed as ``[hidden]``, whatever the caller meant."""
 
 
 def _hide(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name in event:
         folded = name.lower()
-        if folded == "code" or any(part in folded for part in SECRET_NAMES):
+        if folded in {"code", "state"} or any(part in folded for part in SECRET_NAMES):
             event[name] = "[hidden]"
     return event
 

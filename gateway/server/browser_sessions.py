@@ -1,0 +1,77 @@
+"""How the browser-facing endpoints see a session: ``aiohttp_session``, with a storage that keeps its promises.
+
+The library's own storages collapse "missing", "corrupt" and "store down" into a new session and never renew an id. Ours raises when the
+store is down (invariant 9), gives a new id at every birth (invariant 6), and reads cookies from the raw bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from aiohttp_session import AbstractStorage, Session
+from typing_extensions import override
+
+from gateway.server.sites import site_of
+from gateway.session.cookies import cookie_values, delete_cookie, set_cookie
+from gateway.session.sessions import Found
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.identity import Identity
+    from gateway.oidc.provider import SignedIn
+    from gateway.server.parts import Parts
+
+FOUND = "found"
+BIRTH = "birth"
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a new session is made of: a finished handshake, and the session that it takes the place of."""
+
+    signed_in: SignedIn
+    identity: Identity
+    replaces: tuple[str, ...]
+
+
+class BrowserSessions(AbstractStorage):
+    """Sessions of ``Sessions`` under the interface of ``aiohttp_session``; what is stored are frozen values, never loose keys."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self._parts = parts
+
+    @override
+    def load_cookie(self, request: web.Request) -> str | None:
+        """The first value of the origin's session cookie, byte-exact; ``load_session`` looks at all of them."""
+        values = cookie_values(cookie_lines(request), site_of(self._parts, request).names.session.encode())
+        return values[0].decode("latin-1") if values else None
+
+    @override
+    async def load_session(self, request: web.Request) -> Session:
+        found = await self._parts.sessions.find(cookie_lines(request), site_of(self._parts, request).names)
+        if isinstance(found, Found):
+            return Session(found.handle, data={"created": found.session.created, "session": {FOUND: found}}, new=False)
+        return Session(None, data=None, new=True)
+
+    @override
+    async def save_session(self, request: web.Request, response: web.StreamResponse, session: Session) -> None:
+        names = site_of(self._parts, request).names
+        birth = cast("Birth | None", session.get(BIRTH))
+        if birth is not None:
+            cookie, _ = await self._parts.sessions.begin(birth.signed_in, birth.identity, names, replaces=birth.replaces)
+            response.headers.add("Set-Cookie", set_cookie(names.session, cookie, names, max_age=None))
+        elif session.empty:
+            response.headers.add("Set-Cookie", delete_cookie(names.session, names))
+
+
+def cookie_lines(request: web.BaseRequest) -> tuple[bytes, ...]:
+    """The raw Cookie lines, in order (RFC 6265bis section 4.2.1: there may be several)."""
+    return tuple(value for name, value in request.raw_headers if name.lower() == b"cookie")
+
+
+def signed_in(session: Session) -> Found | None:
+    """The live session behind an ``aiohttp_session`` session, or None for somebody who is not signed in."""
+    return cast("Found | None", session.get(FOUND))

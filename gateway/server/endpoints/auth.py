@@ -1,0 +1,83 @@
+"""``{prefix}/auth``: the decision for a proxy that asks before it forwards (nginx auth_request and its kin).
+
+The original request is judged by the same code as a direct one, and only when a trusted proxy told it once and completely; it is never
+decided on the path of the check itself (oauth2-proxy GHSA-7x63). 202 with the identity, 401, 403, or a refusal: never 2xx by accident.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gateway.access.caller import is_navigation
+from gateway.access.decision import Allow, SignIn, decide
+from gateway.access.forwarded import is_trusted, original_request
+from gateway.access.identity_headers import identity_headers
+from gateway.access.routes import Access
+from gateway.errors import ForwardAuthRefused, RequestRefused
+from gateway.server.browser_sessions import cookie_lines
+from gateway.server.login import ask_to_sign_in
+from gateway.server.refusals import PLAIN_HEADERS
+from gateway.session.sessions import Found
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from gateway.access.forwarded import OriginalRequest
+    from gateway.identity import Identity
+    from gateway.server.parts import Parts, Site
+
+log = logs.get("server")
+
+AUTH_REQUEST_HEADERS = (
+    ("X-Auth-Request-User", "sub"),
+    ("X-Auth-Request-Email", "email"),
+    ("X-Auth-Request-Groups", "groups"),
+    ("X-Auth-Request-Preferred-Username", "preferred_username"),
+)
+"""Header and claim; the names that ops teams have in their ingress annotations already."""
+
+
+async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
+    """Decide on the request that a trusted proxy describes. The method of the check itself does not matter.
+
+    Raises:
+        ForwardAuthRefused: the proxy is not trusted, or the original request is missing, incomplete, doubled or contradicted.
+        StoreUnavailable: nobody can say who this is; the proxy denies.
+    """
+    original = original_request(request.raw_headers, trusted=is_trusted(request.remote, parts.settings.server.trusted_proxies))
+    try:
+        site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
+        prefix = parts.settings.server.prefix
+        if original.target.path == prefix or original.target.path.startswith(prefix + "/"):
+            raise ForwardAuthRefused(f"the proxy asks about {prefix} itself: send those paths to the gateway without auth_request")
+        route = parts.settings.routes.match(site.origin.authority, original.target)
+    except RequestRefused as refused:
+        # nginx knows 2xx, 401 and 403; anything else becomes a 500 that hides the reason.
+        log.info("forward_auth.refused", error=refused.code, detail=refused.detail)
+        return web.Response(status=403, text=refused.public, headers=PLAIN_HEADERS)
+    identity: Identity | None = None
+    if route.access is not Access.PUBLIC:
+        found = await parts.sessions.find(cookie_lines(request), site.names)
+        if isinstance(found, Found):
+            identity = found.session.identity
+    verdict = decide(route, identity)
+    match verdict:
+        case SignIn():
+            return _challenge(site, request, original)
+        case Allow():
+            response = web.Response(status=202, headers=PLAIN_HEADERS)
+            for name, value in identity_headers(verdict.identity, AUTH_REQUEST_HEADERS, None):
+                response.headers.add(name.decode("ascii"), value.decode("ascii"))
+            return response
+        case _:
+            assert_never(verdict)
+
+
+def _challenge(site: Site, request: web.BaseRequest, original: OriginalRequest) -> web.Response:
+    """401; for a navigation, Location names the sign-in with the way back, so that nginx can redirect page loads and nothing else."""
+    response = ask_to_sign_in(site)
+    if is_navigation(original.method, request.headers):
+        response.headers["Location"] = f"{site.start_uri}?rd={quote(original.target.raw, safe='/')}"
+    return response

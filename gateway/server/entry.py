@@ -1,0 +1,153 @@
+"""The one entry: every request of the public listener, top to bottom, in one function.
+
+Answers invariants 1 and 2: no byte goes upstream before ``decide`` said so, and what goes upstream is the target that was judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, assert_never
+
+from aiohttp import web
+
+from gateway.access.caller import is_navigation
+from gateway.access.decision import Allow, SignIn, decide
+from gateway.access.forwarded import client_address, forwarded_headers
+from gateway.access.identity_headers import identity_headers
+from gateway.access.routes import Access
+from gateway.errors import CrossSiteRefused, GatewayError, MethodRefused, RouteMissing
+from gateway.proxy.relay import forward
+from gateway.server import refusals
+from gateway.server.asked import read_request
+from gateway.server.login import ask_to_sign_in, send_to_provider
+from gateway.session.sessions import Found
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.access.routes import Route
+    from gateway.server.asked import Asked
+    from gateway.server.parts import Parts, Site
+
+log = logs.get("server")
+
+
+class Entry:
+    """The handler of the public listener. ``endpoints`` answers everything under ``server.prefix``."""
+
+    def __init__(self, parts: Parts, endpoints: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        self._parts = parts
+        self._endpoints = endpoints
+        self._prefix = parts.settings.server.prefix
+        self._below_prefix = self._prefix + "/"
+        self._detached: set[asyncio.Task[web.StreamResponse]] = set()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; every failure becomes its one answer here."""
+        try:
+            return await self._journey(request)
+        except GatewayError as failure:
+            return refusals.respond(request, failure, prefix=self._prefix)
+
+    async def _journey(self, request: web.BaseRequest) -> web.StreamResponse:
+        parts = self._parts
+        asked = read_request(request)
+        path = asked.target.path
+        if path.startswith(self._below_prefix) or path == self._prefix:
+            return await self._own_endpoint(request)
+
+        site = parts.sites[parts.settings.server.origins.for_host(asked.host)]
+        route = parts.settings.routes.match(site.origin.authority, asked.target)
+        found = None
+        if route.access is not Access.PUBLIC:
+            found = await parts.sessions.find(asked.cookies, site.names)
+        session = found if isinstance(found, Found) else None
+
+        verdict = decide(route, session.session.identity if session is not None else None)
+        match verdict:
+            case SignIn():
+                if not is_navigation(request.method, request.headers):
+                    return _closing_if_unread(request, ask_to_sign_in(site))
+                return _closing_if_unread(
+                    request,
+                    await send_to_provider(parts, site, wanted=asked.target.raw, cookies=asked.cookies, replaces=None),
+                )
+            case Allow():
+                return await self._forward(request, asked, site, route, session if verdict.identity is not None else None)
+            case _:
+                assert_never(verdict)
+
+    async def _forward(self, request: web.BaseRequest, asked: Asked, site: Site, route: Route, session: Found | None) -> web.StreamResponse:
+        parts = self._parts
+        upstream = parts.upstreams[route.index]
+        if upstream is None:
+            raise RouteMissing(f"route {route.path} has no upstream: it is for forward-auth alone")
+        if session is not None and "Upgrade" in request.headers:
+            _check_origin(request, site)
+        tokens = None
+        if session is not None and route.index in parts.token_routes:
+            tokens = await parts.sessions.tokens(session.handle)
+        return await forward(
+            request,
+            upstream,
+            target=asked.target.raw,
+            host=asked.host.encode() if route.host_header == "client" else None,
+            identity=identity_headers(
+                session.session.identity if session is not None else None,
+                route.identity,
+                None if tokens is None else (tokens.access_token, tokens.id_token),
+            ),
+            forwarded=forwarded_headers(
+                origin=site.origin,
+                client=_client(request, parts),
+            ),
+            rules=parts.header_rules,
+        )
+
+    async def _own_endpoint(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            if request.raw_path.partition("?")[0] == self._below_prefix + "callback":
+                return await self._to_the_end(request)
+            return await self._endpoints(request)
+        except web.HTTPNotFound as missing:
+            raise RouteMissing("no such endpoint of ours") from missing
+        except web.HTTPMethodNotAllowed as refused:
+            raise MethodRefused(
+                f"method {request.method} at an endpoint of ours", allow=tuple(sorted(refused.allowed_methods))
+            ) from refused
+
+    async def _to_the_end(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A callback runs on when its browser hangs up: a code is redeemed whole or not at all."""
+        task = asyncio.ensure_future(self._endpoints(request))
+        self._detached.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[web.StreamResponse]) -> None:
+        self._detached.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _client(request: web.BaseRequest, parts: Parts) -> str:
+    """The address that the request came from, past the proxies that the operator trusts."""
+    networks = parts.settings.server.trusted_proxies
+    if not networks:
+        return request.remote or ""
+    lines = [value for name, value in request.raw_headers if name.lower() == b"x-forwarded-for"]
+    return client_address(request.remote, lines, networks)
+
+
+def _closing_if_unread(request: web.BaseRequest, response: web.Response) -> web.Response:
+    """Nobody reads the body of a request that was not let in (RFC 9112 section 9.3): the connection ends with the answer."""
+    if request.body_exists:
+        response.force_close()
+    return response
+
+
+def _check_origin(request: web.BaseRequest, site: Site) -> None:
+    """RFC 6455 section 10.2: a WebSocket with somebody's session is opened by our own pages alone."""
+    origins = request.headers.getall("Origin", ())
+    if len(origins) != 1 or origins[0].lower() != site.origin.text:
+        raise CrossSiteRefused("upgrade with a session, but Origin is not the origin it came to")

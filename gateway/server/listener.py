@@ -1,0 +1,67 @@
+"""The public listener: aiohttp's server with bounds, without a banner, and without its own words on a request that it cannot parse.
+
+Answers invariant 14 (header bytes and count are bounded before anything of ours runs) and LK-05 (no version in any answer).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+HEADER_LINE_BYTES = 16 * 1024
+"""One header line or the request line: room for a Cookie header of several sites' cookies."""
+HEADERS_MOST = 128
+KEEP_ALIVE_SECONDS = 75.0
+LINGER_SECONDS = 2.0
+"""How long a body that nobody wants is read before its connection is closed."""
+
+
+class _Connection(web.RequestHandler):
+    """One client connection. Only what it says about unparsable requests differs from aiohttp's."""
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """A constant answer: the library's own would echo the request and name its version."""
+        super().handle_error(request, status, exc, message)
+        response = web.Response(
+            status=status,
+            text="This request cannot be understood.\n" if status < 500 else "The gateway failed.\n",  # noqa: PLR2004 - server errors
+            headers={"Cache-Control": "no-store", "Server": "gateway"},
+        )
+        response.force_close()
+        return response
+
+
+class PublicServer(web.Server):
+    """The server of the public listener; ``handler`` sees every request that aiohttp's parser let through."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **options: Any) -> None:
+        super().__init__(
+            handler,
+            handler_cancellation=True,
+            **options,
+        )
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "keepalive_timeout": KEEP_ALIVE_SECONDS,
+            "lingering_time": LINGER_SECONDS,
+            "max_line_size": HEADER_LINE_BYTES,
+            "max_field_size": HEADER_LINE_BYTES,
+            "max_headers": HEADERS_MOST,
+        }
+
+    @override
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._options)

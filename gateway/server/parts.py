@@ -1,0 +1,101 @@
+"""What a running gateway is made of, composed once from the settings and handed to every room that answers.
+
+Answers "each origin has its own cookie and redirect URI": a ``Site`` is the only place where an origin, its cookie names, its redirect
+URI and its return rules meet, so none of them can be taken from a request.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.access.return_to import ReturnRules
+from gateway.oidc.provider import Provider
+from gateway.proxy.connector import Upstream
+from gateway.proxy.headers import HeaderRules
+from gateway.session.cookies import CookieNames
+from gateway.session.sealing import Keyring
+from gateway.session.sessions import Sessions
+from gateway.session.store.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.access.origins import Origin
+    from gateway.config.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One public origin: everything that derives from it, and from nothing in a request."""
+
+    origin: Origin
+    names: CookieNames
+    redirect_uri: str
+    signed_out_uri: str
+    start_uri: str
+    return_rules: ReturnRules
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The composed gateway. ``upstreams`` is indexed by ``Route.index``; None where the gateway only answers forward-auth.
+
+    ``token_routes`` are the indices of the routes that send a token upstream: they alone cost a second read.
+    """
+
+    settings: Settings
+    keyring: Keyring
+    sessions: Sessions
+    provider: Provider
+    sites: Mapping[Origin, Site]
+    upstreams: tuple[Upstream | None, ...]
+    token_routes: frozenset[int]
+    header_rules: HeaderRules
+    clock: Callable[[], float]
+
+    def reload_secrets(self, settings: Settings) -> None:
+        """Take the keys and the client secret of freshly read settings; everything else stays as it is."""
+        self.keyring.replace(settings.session.keys)
+        self.provider.replace_secret(settings.provider.client_secret)
+
+    async def close(self) -> None:
+        """Close the back channel and the store."""
+        await self.provider.close()
+        await self.sessions.close()
+
+
+def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) -> Parts:
+    """Compose the gateway. Nothing is contacted: it starts while the provider and the store are down."""
+    keyring = Keyring(settings.session.keys)
+    sites = {origin: _site(origin, settings) for origin in settings.server.origins}
+    return Parts(
+        settings=settings,
+        keyring=keyring,
+        sessions=Sessions(keyring, open_store(settings.session.store, clock=clock), settings.session.lifetimes, clock=clock),
+        provider=Provider(settings.provider, clock=clock),
+        sites=sites,
+        upstreams=tuple(None if address is None else Upstream(address) for address in settings.upstreams),
+        token_routes=frozenset(
+            route.index for route in settings.routes if any(source.startswith("token:") for _, source in route.identity)
+        ),
+        header_rules=HeaderRules(
+            reserved=frozenset(name.encode() for name in settings.reserved_headers),
+            cookie_names=frozenset(site.names.session.encode() for site in sites.values()),
+            cookie_prefixes=tuple({site.names.login_prefix.encode() for site in sites.values()}),
+        ),
+        clock=clock,
+    )
+
+
+def _site(origin: Origin, settings: Settings) -> Site:
+    endpoints = origin.text + settings.server.prefix
+    return Site(
+        origin=origin,
+        names=CookieNames.for_origin(origin.text, suffix=settings.server.cookie_suffix),
+        redirect_uri=endpoints + "/callback",
+        signed_out_uri=endpoints + "/signed_out",
+        start_uri=endpoints + "/start",
+        return_rules=ReturnRules(origin=origin.text, allowed=settings.session.return_to, prefix=settings.server.prefix),
+    )

@@ -1,0 +1,60 @@
+"""An unmodified app: it knows nothing of the gateway and answers with the request that it received, byte for byte where it can."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import WSMsgType, web
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclass
+class MirrorApp:
+    """``url`` to put behind a gateway; ``requests`` are the (method, raw target) that arrived, in order."""
+
+    url: str = ""
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[list[tuple[str, str]]] = field(default_factory=list)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests.append((request.method, request.raw_path))
+        received = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
+        self.headers.append(received)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._echo(request, received)
+        body = await request.read()
+        seen = {"method": request.method, "target": request.raw_path, "headers": received, "body": body.decode("latin-1")}
+        return web.Response(body=json.dumps(seen).encode(), headers={"Content-Type": "application/json", "X-App": "mirror"})
+
+    async def _echo(self, request: web.BaseRequest, received: list[tuple[str, str]]) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(json.dumps(received))
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                await socket.send_str(message.data)
+        return socket
+
+
+@asynccontextmanager
+async def mirror_app() -> AsyncIterator[MirrorApp]:
+    app = MirrorApp()
+    runner = web.ServerRunner(web.Server(app.answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    app.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield app
+    finally:
+        await runner.cleanup()
+
+
+def values(headers: list[list[str]] | list[tuple[str, str]], name: str) -> list[str]:
+    """All values of a header that the app received, whatever its case."""
+    return [value for key, value in headers if key.lower() == name.lower()]
