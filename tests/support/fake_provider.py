@@ -236,6 +236,12 @@ class FakeProvider:
         }
         return merged(right, self.misbehaviour.discovery_document)
 
+    def grant_code(self, code: str, *, redirect_uri: str, nonce: str, code_verifier: str, scope: str = "openid") -> None:
+        """Have ``code`` issued as if ``login_as`` had come by /authorize: for tests without a browser."""
+        challenge = base64url.encode(hashlib.sha256(code_verifier.encode()).digest())
+        self._grants[code] = _Grant(self.login_as, redirect_uri, nonce, challenge, scope, self._clock())
+        self.codes_issued.append(code)
+
     async def _discovery(self, request: web.Request) -> web.StreamResponse:
         self.discovery_requests.append(await received(request))
         if self.misbehaviour.discovery_hangs:
