@@ -24,7 +24,7 @@ LONGEST_RETURN_URL = 2048
 _ABSOLUTE = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]++)(?P<rest>.*+)", re.IGNORECASE)
 _NON_ASCII = re.compile(r"[^\x00-\x7f]++")
 _FRAGMENT = re.compile(r'[!"$-~]*+')
-_WILDCARD_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_WILDCARD_LABEL = re.compile(r"(?!xn--)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class ReturnRules:
     """What one origin of ours lets a return URL name.
 
     ``origin`` is ours (``Origin.text``); ``allowed`` are origins besides it, where ``https://*.app.example`` stands for every name one
-    label below ``app.example`` (as in a TLS certificate, RFC 6125 section 6.4.3) and not for ``app.example``; ``prefix`` is our endpoints'
-    (``/oauth2``). Raises ValueError in plain words for what is no origin.
+    label below ``app.example`` (as in a TLS certificate, RFC 6125 section 6.4.3), internationalised ones apart, and not for ``app.example``
+    itself; ``prefix`` is our endpoints' (``/oauth2``). Raises ValueError in plain words for what is no origin.
     """
 
     origin: str
