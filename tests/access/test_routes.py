@@ -188,3 +188,7 @@ def test_the_route_of_a_target_is_the_route_of_what_any_server_makes_of_it(path)
     for reading in _what_servers_make_of(f"/{path}"):
         takers = [each for each in ROUTES if reading == each.path or reading.startswith(each.path.rstrip("/") + "/")]
         assert max(takers, key=lambda each: len(each.path)) is chosen
+
+
+def test_routes_can_be_counted():
+    assert len(ROUTES) == len(list(ROUTES)) == 4
