@@ -97,15 +97,22 @@ STORES = [
 @pytest.fixture(params=STORES)
 async def shop(request: pytest.FixtureRequest, clock: Clock, running_servers: Callable[[int], RedisServer]) -> AsyncIterator[Shop]:
     """Every store there is, empty."""
-    if request.param is None:
-        store: SessionStore = MemoryStore(clock=clock)
-        yield Shop(store, clock)
-    else:
-        server = running_servers(request.param)
-        server.command("FLUSHALL")
-        store = open_store(server.url)
-        yield Shop(store, clock, server)
-    await store.close()
+    shop = Shop(MemoryStore(clock=clock), clock) if request.param is None else _redis_shop(running_servers(request.param), clock)
+    yield shop
+    await shop.store.close()
+
+
+@pytest.fixture(params=STORES[1:])
+async def redis_shop(request: pytest.FixtureRequest, clock: Clock, running_servers: Callable[[int], RedisServer]) -> AsyncIterator[Shop]:
+    """Every store that somebody else can look into, empty."""
+    shop = _redis_shop(running_servers(request.param), clock)
+    yield shop
+    await shop.store.close()
+
+
+def _redis_shop(server: RedisServer, clock: Clock) -> Shop:
+    server.command("FLUSHALL")
+    return Shop(open_store(server.url), clock, server)
 
 
 @dataclass

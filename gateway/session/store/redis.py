@@ -33,7 +33,8 @@ PATIENCE: Final = 5.0
 
 _LAST_SEEN: Final = re.compile(rb"[0-9]{1,15}")
 _LAST_SEEN_BYTES: Final = 16
-_ERROR_CODE: Final = re.compile(r"[A-Z]{2,16}\b")
+# Redis's code word opens its text; redis-py puts words of its own before it when a command in a transaction is refused.
+_ERROR_CODE: Final = re.compile(r"(?:^|of pipeline caused error: \(')([A-Z]{2,16}) ")
 
 Command = tuple[str | bytes | int, ...]
 
@@ -153,8 +154,8 @@ class RedisStore:
 
     def _told(self, error: Exception) -> str:
         """Where and what, by the error's class and Redis's own code word: texts of the library could quote a command or an address."""
-        code = _ERROR_CODE.match(str(error))
-        return f"{self._place}: {type(error).__name__}{f' ({code[0]})' if code else ''}"
+        code = _ERROR_CODE.search(str(error))
+        return f"{self._place}: {type(error).__name__}{f' ({code[1]})' if code else ''}"
 
 
 def _milliseconds(seconds: float) -> int:
