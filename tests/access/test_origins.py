@@ -102,6 +102,7 @@ def test_or_89_another_host_is_misdirected(host):
         "apps.example.org\\",
         "[::1",
         "[1]:1",
+        "[1:2]",
         "\u00e9",
         "a" * 300,
         "https://a",
