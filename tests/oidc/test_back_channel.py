@@ -17,41 +17,22 @@ from cryptography.x509.oid import NameOID
 
 from gateway.errors import CodeRefused, GatewayError, IdTokenRefused, ProviderFailed, ProviderTimeout, ProviderUnavailable
 from gateway.oidc import client as client_module
-from gateway.oidc.callback import read_callback, validate_callback
 from gateway.oidc.client import BackChannel
 from gateway.oidc.provider import Provider, SignedIn
 from gateway.oidc.registration import ClientAuth, Secret
 from gateway.oidc.token_request import FormRequest
-from tests.support.fake_provider import REMOVED, FakeProvider
-from tests.support.fake_provider import merged as _merged
+from tests.support.fake_provider import REMOVED, FakeProvider, merged, sign_in_at
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-REDIRECT_URI = "http://127.0.0.1:8080/oauth2/callback"
-
 
 async def sign_in(op: FakeProvider, **changes) -> SignedIn:
-    """A login as far as this room goes, with the browser's part played by a raw request."""
     provider = Provider(op.settings(**changes))
     try:
         return await sign_in_at(provider, op)
     finally:
         await provider.close()
-
-
-async def sign_in_at(provider: Provider, op: FakeProvider) -> SignedIn:
-    metadata = await provider.metadata()
-    op.grant_code("code-1", redirect_uri=REDIRECT_URI, nonce="nonce-1", code_verifier=VERIFIER)
-    callback = validate_callback(read_callback("code=code-1&state=s"), expected_state="s", metadata=_without_iss(metadata))
-    return await provider.redeem(callback, code_verifier=VERIFIER, nonce="nonce-1", redirect_uri=REDIRECT_URI)
-
-
-def _without_iss(metadata):
-    from dataclasses import replace  # noqa: PLC0415 - used here alone
-
-    return replace(metadata, iss_parameter_supported=False)
 
 
 @pytest.mark.parametrize("auth", [ClientAuth.AUTO, ClientAuth.BASIC, ClientAuth.POST])
@@ -131,7 +112,7 @@ async def test_a_fault_is_one_error_and_one_token_request(knobs: dict, kind: typ
             await sign_in(op, total_timeout=0.5 if "token_hangs" in knobs else 5.0)
         assert type(refused.value) is kind
         assert len(op.token_requests) == 1
-        for secret in ("code-1", VERIFIER, op.client_secret):
+        for secret in ("code-1", op.code_verifier, op.client_secret):
             assert secret not in refused.value.detail
         assert refused.value.__cause__ is None
 
@@ -306,4 +287,4 @@ async def test_a_ca_file_that_is_not_there(tmp_path: Path):
 
 
 def test_merging_is_what_the_knobs_say():
-    assert _merged({"a": 1, "b": 2}, {"a": REMOVED, "c": 3}) == {"b": 2, "c": 3}
+    assert merged({"a": 1, "b": 2}, {"a": REMOVED, "c": 3}) == {"b": 2, "c": 3}

@@ -10,7 +10,8 @@ Every keyword of the constructor that is a field of ``Misbehaviour`` turns that 
 /authorize (redirects at once with code, state and iss), /token (client_secret_basic decoded by RFC 6749 appendix B or client_secret_post,
 exact redirect_uri, PKCE S256 required, codes good once and for a minute), /revoke, /end_session (redirects back with state).
 
-For tests without a server: ``signing_key(...)``, ``sign(...)`` and ``verified_claims(...)`` make keys, JWTs and ``VerifiedClaims``.
+For tests without a server: ``signing_key(...)``, ``sign(...)`` and ``verified_claims(...)`` make keys, JWTs and ``VerifiedClaims``;
+``sign_in_at(provider, op)`` runs a login without a browser.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from gateway.oidc import base64url
+from gateway.oidc.callback import read_callback, validate_callback
 from gateway.oidc.id_token import VerifiedClaims, left_half_hash, verify_id_token
 from gateway.oidc.jwks import read_jwks
 from gateway.oidc.metadata import Metadata, read_metadata
@@ -38,6 +40,8 @@ from gateway.oidc.registration import ProviderSettings, Secret
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
+
+    from gateway.oidc.provider import Provider, SignedIn
 
 USERS: dict[str, dict[str, Any]] = {
     "alice": {"email": "alice@example.org", "email_verified": True, "preferred_username": "alice", "groups": ["staff", "admins"]},
@@ -153,6 +157,7 @@ class FakeProvider:
         self.users: dict[str, dict[str, Any]] = {name: dict(claims) for name, claims in USERS.items()}
         self.key = signing_key("RS256", kid="key-1")
         self.alg = "RS256"
+        self.code_verifier = secrets.token_urlsafe(32)
         self.discovery_requests: list[Received] = []
         self.jwks_requests: list[Received] = []
         self.authorize_requests: list[Received] = []
@@ -427,6 +432,16 @@ class _Untyped(web.Response):
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()
         self.headers.popall("Content-Type", None)
+
+
+async def sign_in_at(provider: Provider, op: FakeProvider) -> SignedIn:
+    """A whole login at ``op`` without a browser: what ``Provider.redeem`` gives, or raises."""
+    metadata = await provider.metadata()
+    redirect_uri, nonce = "http://127.0.0.1:8080/oauth2/callback", "nonce-1"
+    op.grant_code("code-1", redirect_uri=redirect_uri, nonce=nonce, code_verifier=op.code_verifier)
+    query = urlencode({"code": "code-1", "state": "state-1", "iss": op.issuer})
+    callback = validate_callback(read_callback(query), expected_state="state-1", metadata=metadata)
+    return await provider.redeem(callback, code_verifier=op.code_verifier, nonce=nonce, redirect_uri=redirect_uri)
 
 
 async def received(request: web.Request) -> Received:

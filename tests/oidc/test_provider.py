@@ -1,0 +1,261 @@
+"""Metadata and keys kept fresh: one fetch for all who wait, no hammering, no going back to what is not ours."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import IdTokenRefused, ProviderFailed, ProviderTimeout, ProviderUnavailable
+from gateway.oidc.provider import KEYS_FRESH, KEYS_USABLE, METADATA_FRESH, UNKNOWN_KEY_INTERVAL, Provider
+from gateway.oidc.token_response import Tokens
+from tests.support.fake_provider import FakeProvider, sign_in_at
+
+TOKENS = Tokens(access_token="at", token_type="Bearer", expires_at=None, refresh_token="rt", id_token="it", scope=None)
+
+
+class Clock:
+    """Epoch seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def op(clock: Clock):
+    async with FakeProvider(clock=clock) as running:
+        yield running
+
+
+@pytest.fixture
+async def provider(op: FakeProvider, clock: Clock):
+    made = Provider(op.settings(), clock=clock)
+    yield made
+    await made.close()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_nothing_is_fetched_before_it_is_needed(op: FakeProvider, provider: Provider):
+    assert not provider.ready
+    assert op.discovery_requests == []
+    await provider.metadata()
+    await until(lambda: provider.ready)
+    assert (len(op.discovery_requests), len(op.jwks_requests)) == (1, 1)
+
+
+async def test_all_who_wait_share_one_fetch(op: FakeProvider, provider: Provider):
+    answers = await asyncio.gather(*(provider.metadata() for _ in range(100)))
+    assert len(set(map(id, answers))) == 1
+    assert len(op.discovery_requests) == 1
+
+
+async def test_who_goes_away_takes_nothing_from_those_who_stay(op: FakeProvider, provider: Provider):
+    first = asyncio.create_task(provider.metadata())
+    second = asyncio.create_task(provider.metadata())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).issuer == op.issuer
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert len(op.discovery_requests) == 1
+
+
+async def test_tk_26_a_provider_that_was_down_is_found_without_a_restart(op: FakeProvider, provider: Provider, clock: Clock):
+    await op.stop()
+    with pytest.raises(ProviderUnavailable):
+        await provider.metadata()
+    await op.start()
+    with pytest.raises(ProviderUnavailable):
+        await provider.metadata()
+    assert op.discovery_requests == []
+    clock.now += 1
+    assert (await provider.metadata()).issuer == op.issuer
+
+
+async def test_a_provider_that_fails_is_left_alone_for_longer_each_time(op: FakeProvider, provider: Provider, clock: Clock):
+    op.misbehaviour.discovery_status = 500
+    asked_at = []
+    start = clock.now
+    for _ in range(400):
+        before = len(op.discovery_requests)
+        with pytest.raises(ProviderUnavailable):
+            await provider.metadata()
+        if len(op.discovery_requests) > before:
+            asked_at.append(clock.now - start)
+        clock.now += 0.5
+    assert asked_at == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+
+
+async def test_metadata_is_served_while_it_is_fetched_anew(op: FakeProvider, provider: Provider, clock: Clock):
+    old = await provider.metadata()
+    op.misbehaviour.discovery_hangs = True
+    clock.now += METADATA_FRESH
+    assert await provider.metadata() is old
+    await until(lambda: len(op.discovery_requests) == 2)
+    assert await provider.metadata() is old
+    assert len(op.discovery_requests) == 2
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        pytest.param({"discovery_issuer": "https://evil.example"}, id="TK-26 changed issuer"),
+        pytest.param({"discovery_document": {"code_challenge_methods_supported": ["plain"]}}, id="ST-17 plain alone"),
+        pytest.param({"discovery_document": {"jwks_uri": None}}, id="TK-26 no jwks_uri"),
+        pytest.param({"discovery_status": 404}, id="TK-26 404"),
+    ],
+)
+async def test_what_is_not_acceptable_never_replaces_what_was(op: FakeProvider, provider: Provider, clock: Clock, knobs: dict):
+    old = await provider.metadata()
+    for name, value in knobs.items():
+        setattr(op.misbehaviour, name, value)
+    clock.now += METADATA_FRESH
+    with capture_logs() as logged:
+        await provider.metadata()
+        await until(lambda: any(line["event"] == "document.failed" for line in logged))
+    assert await provider.metadata() is old
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        pytest.param({"discovery_issuer": "https://evil.example"}, id="TK-26 issuer mismatch"),
+        pytest.param({"discovery_document": {"token_endpoint": "http://op.example/token"}}, id="TK-26 http endpoint"),
+        pytest.param({"discovery_document": {"jwks_uri": None}}, id="TK-26 no jwks_uri"),
+        pytest.param({"discovery_status": 404}, id="TK-26 404"),
+    ],
+)
+async def test_without_acceptable_metadata_there_is_no_login(op: FakeProvider, provider: Provider, knobs: dict):
+    for name, value in knobs.items():
+        setattr(op.misbehaviour, name, value)
+    with pytest.raises(ProviderFailed):
+        await provider.metadata()
+    assert not provider.ready
+
+
+async def test_tk_26_a_changed_host_is_logged(op: FakeProvider, provider: Provider, clock: Clock):
+    await provider.metadata()
+    op.misbehaviour.discovery_document = {"token_endpoint": "http://127.0.0.1:1/token"}
+    clock.now += METADATA_FRESH
+    with capture_logs() as logged:
+        await provider.metadata()
+        await until(lambda: any(line["event"] == "metadata.hosts_changed" for line in logged))
+
+
+async def test_a_provider_that_hangs_is_a_timeout(op: FakeProvider, clock: Clock):
+    op.misbehaviour.discovery_hangs = True
+    hasty = Provider(op.settings(total_timeout=0.2), clock=clock)
+    with pytest.raises(ProviderTimeout):
+        await hasty.metadata()
+    await hasty.close()
+
+
+async def test_id_07_a_rotated_key_is_fetched_when_its_first_token_comes(op: FakeProvider, provider: Provider):
+    await sign_in_at(provider, op)
+    op.rotate_key("key-2")
+    assert (await sign_in_at(provider, op)).claims.subject == "alice-sub"
+    assert len(op.jwks_requests) == 2
+
+
+async def test_id_08_a_flood_of_unknown_kids_is_one_fetch_an_interval(op: FakeProvider, provider: Provider, clock: Clock):
+    await sign_in_at(provider, op)
+    op.misbehaviour.id_token_header = {"kid": "unknown"}
+    for _ in range(20):
+        with pytest.raises(IdTokenRefused):
+            await sign_in_at(provider, op)
+    assert len(op.jwks_requests) == 2
+    clock.now += UNKNOWN_KEY_INTERVAL
+    for _ in range(3):
+        with pytest.raises(IdTokenRefused):
+            await sign_in_at(provider, op)
+    assert len(op.jwks_requests) == 3
+
+
+async def test_a_key_set_without_the_signing_key_signs_nobody_in(op: FakeProvider, provider: Provider):
+    op.misbehaviour.jwks_unknown_kid = True
+    with pytest.raises(IdTokenRefused):
+        await sign_in_at(provider, op)
+
+
+async def test_keys_are_used_for_an_hour_and_no_longer(op: FakeProvider, provider: Provider, clock: Clock):
+    await sign_in_at(provider, op)
+    op.misbehaviour.jwks_status = 500
+    clock.now += KEYS_FRESH
+    with capture_logs() as logged:
+        await sign_in_at(provider, op)
+        await until(lambda: any(line["event"] == "document.failed" for line in logged))
+    clock.now += KEYS_USABLE - KEYS_FRESH
+    spent = len(op.token_requests)
+    with pytest.raises(ProviderUnavailable):
+        await sign_in_at(provider, op)
+    assert len(op.token_requests) == spent
+
+
+async def test_a_code_is_not_spent_while_there_are_no_keys(op: FakeProvider, provider: Provider):
+    op.misbehaviour.jwks_status = 503
+    with pytest.raises(ProviderUnavailable):
+        await sign_in_at(provider, op)
+    assert op.token_requests == []
+
+
+async def test_a_cancelled_exchange_leaves_the_provider_usable(op: FakeProvider, provider: Provider):
+    op.misbehaviour.token_hangs = True
+    going = asyncio.create_task(sign_in_at(provider, op))
+    await until(lambda: op.token_requests)
+    going.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await going
+    op.misbehaviour.token_hangs = False
+    op.login_as = "bob"
+    assert (await sign_in_at(provider, op)).claims.subject == "bob-sub"
+
+
+async def test_a_clock_that_was_set_back_makes_nothing_eternal(op: FakeProvider, provider: Provider, clock: Clock):
+    await provider.metadata()
+    clock.now -= 86400
+    await provider.metadata()
+    assert len(op.discovery_requests) == 2
+
+
+async def test_tokens_are_revoked_refresh_token_first(op: FakeProvider, provider: Provider):
+    await provider.revoke(TOKENS)
+    assert op.revoked == ["rt", "at"]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        pytest.param({"revoke_status": 503}, id="LO-22 503"),
+        pytest.param({"revoke_status": 400}, id="LO-22 400"),
+        pytest.param({"revoke_hangs": True}, id="LO-22 timeout"),
+        pytest.param({"discovery_status": 500}, id="no metadata"),
+        pytest.param({"discovery_document": {"revocation_endpoint": None}}, id="no endpoint"),
+    ],
+)
+async def test_lo_22_a_revocation_that_fails_fails_nobody(op: FakeProvider, provider: Provider, knobs: dict):
+    for name, value in knobs.items():
+        setattr(op.misbehaviour, name, value)
+    await provider.revoke(TOKENS)
+    assert op.revoked == []
+
+
+async def test_sign_out_goes_to_the_provider(op: FakeProvider, provider: Provider):
+    url = provider.end_session_url(
+        await provider.metadata(), id_token_hint="it", post_logout_redirect_uri="http://127.0.0.1/oauth2/signed_out", state="s"
+    )
+    assert url is not None
+    assert url.startswith(f"{op.issuer}/end_session?")
