@@ -216,3 +216,16 @@ def test_a_planted_jar_does_not_become_a_large_answer():
 def test_a_secret_of_another_length_is_refused():
     with pytest.raises(ValueError, match="32 bytes"):
         begin_login(b"short", provider="main", return_to="/", now=0)
+
+
+def test_the_cookie_is_named_by_a_hash_of_state():
+    login = login_of()
+    assert login_cookie_name(NAMES, login.state) == f"__Host-gateway-login-{login.cookie_suffix}"
+    assert re.fullmatch(r"[A-Za-z0-9_-]{16}", login.cookie_suffix)
+    assert login.cookie_suffix not in login.state
+
+
+def test_a_value_longer_than_any_of_ours_is_not_looked_at():
+    name = login_cookie_name(NAMES, STATE)
+    with pytest.raises(LoginExpired):
+        opened([f"{name}={'A' * 2000}".encode()], STATE)

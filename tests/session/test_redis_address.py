@@ -40,6 +40,7 @@ def test_urls_that_are_taken(url: str, place: str):
         pytest.param(f"{HIDDEN}", id="no URL"),
         pytest.param(f"redis://:{HIDDEN}/x@redis:6379/0", id="an unescaped slash in the password"),
         pytest.param(f"redis://:{HIDDEN}#x@redis:6379/0", id="an unescaped # in the password"),
+        pytest.param(f"redis://redis:6379/0#{HIDDEN}", id="a fragment"),
         pytest.param(f"redis://:{HIDDEN}@redis:x/0", id="a port that is no number"),
         pytest.param(f"redis://:{HIDDEN}@[redis/0", id="half a bracket"),
         pytest.param(f"redis://:{HIDDEN}@/0", id="no host"),

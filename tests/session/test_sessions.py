@@ -283,8 +283,10 @@ async def test_tokens_too_large_for_a_session_leave_nothing(shop: Shop, provider
     assert shop.dump() == {}
 
 
-async def test_the_store_being_ready_is_told(shop: Shop):
-    await over(shop).ready()
+async def test_the_store_is_asked_whether_it_is_ready_and_let_go(shop: Shop):
+    sessions = over(shop)
+    await sessions.ready()
+    await sessions.close()
 
 
 async def test_junk_costs_no_read(provider: FakeProvider, clock: Clock):
