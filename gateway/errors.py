@@ -28,6 +28,7 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     ├── StoreUnavailable          Redis is down: nobody is signed out                     503  store_unavailable
     ├── UpstreamFailed            the app did not answer, or not in HTTP                  502  upstream_failed
     │   └── UpstreamTimeout       the app did not answer in time                          504  upstream_timeout
+    ├── GatewayFailed             a fault of ours; nothing went on from it                500  gateway_failed
     └── ConfigRefused             the operator's file is not accepted (exit code 2)       500  config_refused
 """
 
@@ -45,6 +46,7 @@ class Blame(Enum):
     STORE = "store"
     UPSTREAM = "upstream"
     OPERATOR = "operator"
+    GATEWAY = "gateway"
 
 
 class WayOn(Enum):
@@ -260,6 +262,16 @@ class UpstreamTimeout(UpstreamFailed):
     status = 504
     code = "upstream_timeout"
     public = "The application behind this address is taking too long to answer."
+
+
+class GatewayFailed(GatewayError):
+    """A fault of ours. Whatever raised it, the request is denied and goes no further."""
+
+    blame = Blame.GATEWAY
+    status = 500
+    code = "gateway_failed"
+    public = "The gateway failed, so this request went no further."
+    way_on = WayOn.RETRY
 
 
 class ConfigRefused(GatewayError):

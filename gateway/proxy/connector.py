@@ -13,9 +13,6 @@ from gateway.errors import UpstreamFailed, UpstreamTimeout
 from gateway.proxy.connection import UpstreamConnection
 from gateway.proxy.upstream import Timeouts, UpstreamAddress
 
-_HAPPY_EYEBALLS = 0.25
-"""Seconds before the next address of a name is tried beside the first (RFC 8305 section 5)."""
-
 
 class Upstream:
     """One application: its address, its time limits, its connections. Make one for each address and keep it; ``close`` it at the end."""
@@ -64,5 +61,4 @@ class Upstream:
                 address.port,
                 ssl=self._tls,
                 server_hostname=address.host if self._tls is not None else None,
-                happy_eyeballs_delay=_HAPPY_EYEBALLS,
             )

@@ -33,7 +33,7 @@ class Birth:
 
     signed_in: SignedIn
     identity: Identity
-    replaces: tuple[str, ...]
+    replaces: str | None
 
 
 class BrowserSessions(AbstractStorage):

@@ -15,6 +15,7 @@ from gateway.access.decision import Allow, SignIn, decide
 from gateway.access.forwarded import client_address, forwarded_headers
 from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
+from gateway.access.target import is_own
 from gateway.errors import CrossSiteRefused, GatewayError, MethodRefused, RouteMissing
 from gateway.proxy.relay import forward
 from gateway.server import refusals
@@ -40,7 +41,7 @@ class Entry:
         self._parts = parts
         self._endpoints = endpoints
         self._prefix = parts.settings.server.prefix
-        self._below_prefix = self._prefix + "/"
+        self._callback = self._prefix + "/callback"
         self._detached: set[asyncio.Task[web.StreamResponse]] = set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -49,13 +50,16 @@ class Entry:
             return await self._journey(request)
         except GatewayError as failure:
             return refusals.respond(request, failure, prefix=self._prefix)
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it denies (invariant 9)
+            return refusals.respond(request, refusals.fault_of_ours(fault), prefix=self._prefix)
 
     async def _journey(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = self._parts
         asked = read_request(request)
-        path = asked.target.path
-        if path.startswith(self._below_prefix) or path == self._prefix:
-            return await self._own_endpoint(request)
+        if is_own(asked.target, self._prefix):
+            return await self._own_endpoint(request, asked.target.path)
 
         site = parts.sites[parts.settings.server.origins.for_host(asked.host)]
         route = parts.settings.routes.match(site.origin.authority, asked.target)
@@ -105,9 +109,9 @@ class Entry:
             rules=parts.header_rules,
         )
 
-    async def _own_endpoint(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _own_endpoint(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         try:
-            if request.raw_path.partition("?")[0] == self._below_prefix + "callback":
+            if path == self._callback:
                 return await self._to_the_end(request)
             return await self._endpoints(request)
         except web.HTTPNotFound as missing:

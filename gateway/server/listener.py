@@ -60,6 +60,8 @@ class PublicServer(web.Server):
             "max_line_size": HEADER_LINE_BYTES,
             "max_field_size": HEADER_LINE_BYTES,
             "max_headers": HEADERS_MOST,
+            # Bodies pass as they are; the app reads what the client wrote.
+            "auto_decompress": False,
         }
 
     @override

@@ -7,13 +7,14 @@ provider sent; what is logged is the failure's detail.
 from __future__ import annotations
 
 import json
+import traceback
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from aiohttp import web
 
 from gateway.access.caller import is_navigation
-from gateway.errors import Blame, MethodRefused, WayOn
+from gateway.errors import Blame, GatewayFailed, MethodRefused, WayOn
 from gateway.server.pages import PAGE_HEADERS, error_page
 from gateway.telemetry import logs
 
@@ -30,6 +31,9 @@ PLAIN_HEADERS = {
 }
 """On every answer of ours: never cached, never a Referer, no version banner."""
 
+FRAMES_TOLD = 6
+"""The innermost places of a fault that its log line names."""
+
 TITLES = {
     400: "This did not work",
     403: "Not allowed",
@@ -37,6 +41,7 @@ TITLES = {
     405: "This did not work",
     413: "Too large",
     421: "Nothing here",
+    500: "Something here is not working",
     502: "Something behind us is not working",
     503: "Please try again shortly",
     504: "This is taking too long",
@@ -70,6 +75,13 @@ def respond(request: web.BaseRequest, failure: GatewayError, *, prefix: str, ret
     if request.body_exists or (failure.blame is Blame.CALLER and failure.status == 400):  # noqa: PLR2004 - the status itself
         response.force_close()
     return response
+
+
+def fault_of_ours(fault: Exception) -> GatewayFailed:
+    """What nobody foresaw, as a failure of the tree. Where it happened is told; its message is not: it may quote what was sent."""
+    frames = traceback.extract_tb(fault.__traceback__)[-FRAMES_TOLD:]
+    where = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
+    return GatewayFailed(f"{type(fault).__name__} at {where}")
 
 
 def _reads_pages(request: web.BaseRequest) -> bool:

@@ -94,7 +94,7 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         readiness.draining = True
 
 
-async def _listen(runner: web.BaseRunner[web.BaseRequest] | web.AppRunner, where: Listen) -> None:
+async def _listen(runner: web.BaseRunner, where: Listen) -> None:
     path = where.unix_path
     site = web.TCPSite(runner, where.host, where.port) if path is None else web.UnixSite(runner, path)
     await site.start()

@@ -225,7 +225,7 @@ async def test_readiness_names_what_is_missing(house: House) -> None:
     async with UserAgent() as probe:
         ready = await probe.ask(house.gateway.admin + "/readyz", headers={})
         assert ready.status == 200
-        await house.store.kill()
+        house.store.kill()
         gone = await probe.ask(house.gateway.admin + "/readyz", headers={})
         alive = await probe.ask(house.gateway.admin + "/livez", headers={})
 
@@ -236,7 +236,7 @@ async def test_readiness_names_what_is_missing(house: House) -> None:
 async def test_a_store_outage_is_503_with_the_cookie_kept_and_no_login(house: House, browser: UserAgent) -> None:
     await house.provider.sign_in(browser, house.gateway.url + "/", "alice")
     reached = len(house.app.requests)
-    await house.store.kill()
+    house.store.kill()
 
     for headers in (NAVIGATION, FETCH):
         answer = await browser.ask(house.gateway.url + "/", headers=headers)

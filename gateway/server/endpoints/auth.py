@@ -16,7 +16,8 @@ from gateway.access.decision import Allow, SignIn, decide
 from gateway.access.forwarded import is_trusted, original_request
 from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
-from gateway.errors import ForwardAuthRefused, RequestRefused
+from gateway.access.target import is_own
+from gateway.errors import ForwardAuthRefused, RequestRefused, RouteMissing
 from gateway.server.browser_sessions import cookie_lines
 from gateway.server.login import ask_to_sign_in
 from gateway.server.refusals import PLAIN_HEADERS
@@ -46,13 +47,15 @@ async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
         ForwardAuthRefused: the proxy is not trusted, or the original request is missing, incomplete, doubled or contradicted.
         StoreUnavailable: nobody can say who this is; the proxy denies.
     """
-    original = original_request(request.raw_headers, trusted=is_trusted(request.remote, parts.settings.server.trusted_proxies))
+    trusted = is_trusted(request.remote, parts.settings.server.trusted_proxies)
     try:
+        original = original_request(request.raw_headers, trusted=trusted)
         site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
-        prefix = parts.settings.server.prefix
-        if original.target.path == prefix or original.target.path.startswith(prefix + "/"):
-            raise ForwardAuthRefused(f"the proxy asks about {prefix} itself: send those paths to the gateway without auth_request")
+        if is_own(original.target, parts.settings.server.prefix):
+            raise RouteMissing("the proxy asks about our own prefix: send those paths to the gateway without asking")
         route = parts.settings.routes.match(site.origin.authority, original.target)
+    except ForwardAuthRefused:
+        raise
     except RequestRefused as refused:
         # nginx knows 2xx, 401 and 403; anything else becomes a 500 that hides the reason.
         log.info("forward_auth.refused", error=refused.code, detail=refused.detail)

@@ -68,12 +68,12 @@ async def _finish(parts: Parts, request: web.Request, site: Site, login: Login, 
     """From a claimed, validated answer to a session that ``aiohttp_session`` saves with the response."""
     current = signed_in(await get_session(request))
     signed = await parts.provider.redeem(validated, code_verifier=login.code_verifier, nonce=login.nonce, redirect_uri=site.redirect_uri)
-    replaced = {login.replaces, None if current is None else parts.sessions.replaced_by_next_login(current)}
     session = await new_session(request)
     session[BIRTH] = Birth(
         signed_in=signed,
         identity=identity_from(signed.claims, parts.settings.wanted_claims),
-        replaces=tuple(name for name in replaced if name is not None),
+        # What the browser holds now; where its cookie is gone, what it held when the login began.
+        replaces=login.replaces if current is None else parts.sessions.replaced_by_next_login(current),
     )
     log.info("login.finished", provider=signed.provider)
     return redirect(login.return_to)

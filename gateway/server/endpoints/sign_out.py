@@ -81,12 +81,12 @@ async def _where_next(parts: Parts, site: Site, tokens: Tokens | None, state: st
     try:
         async with asyncio.timeout(METADATA_WAIT):
             metadata = await parts.provider.metadata()
+        there = parts.provider.end_session_url(
+            metadata, id_token_hint=tokens.id_token, post_logout_redirect_uri=site.signed_out_uri, state=state
+        )
     except (ProviderFailed, TimeoutError):
         return here
-    return (
-        parts.provider.end_session_url(metadata, id_token_hint=tokens.id_token, post_logout_redirect_uri=site.signed_out_uri, state=state)
-        or here
-    )
+    return there or here
 
 
 def _revoke(parts: Parts, tokens: Tokens) -> None:
