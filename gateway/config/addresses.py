@@ -1,0 +1,212 @@
+"""The addresses that an operator writes: listeners, origins, issuers, hosts, networks, stores. Each raw string is read in one way.
+
+Answers the threat of an address that two programs read differently (``urlsplit`` tolerates backslashes, TABs and userinfo that browsers do
+not): hosts and ports are read by the code that reads a request's Host, and what is around them is a full match of a narrow grammar.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.access.origins import Origin, split_authority
+from gateway.config.settings import Listen
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+_ISSUER = re.compile(r"(https?)://([^/?#@\\]+)((?:/[A-Za-z0-9/._~:!$&'()*+,;=%-]*)?)", re.IGNORECASE)
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_STORE = re.compile(r"(rediss?)://(?:([^@/?#:\\]*)(:[^@/?#\\]*)?@)?([^@/?#\\]+)(?:/[0-9]{0,4})?", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_NUMERIC = re.compile(r"[0-9.]+|(?:.*\.)?0x[0-9a-f]*")
+
+LONGEST_URL: Final = 2048
+LONGEST_PREFIX: Final = 64
+LONGEST_SOCKET_PATH: Final = 107
+"""Bytes that the kernel takes for the path of a socket (unix(7))."""
+LOOPBACK: Final = {"127.0.0.1", "::1"}
+EVERYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 - recognised, not bound
+WIDEST_TRUSTED: Final = {4: 8, 6: 7}
+"""The shortest length of a trusted network: 10.0.0.0/8 and fc00::/7 are somebody's own, anything wider is the Internet."""
+IPV4_IN_IPV6: Final = ipaddress.IPv6Network("::ffff:0:0/96")
+
+ORIGIN_REMEDY: Final = "write scheme and host alone, such as https://apps.example.org"
+
+
+def read_listen(text: str) -> Listen:
+    """``127.0.0.1:8080``, ``localhost:8080``, ``[::1]:8080`` or ``unix:/run/gateway.sock``; port 0 lets the system choose.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.startswith("/") or not path.isprintable() or len(path.encode()) > LONGEST_SOCKET_PATH:
+            raise ValueError(
+                f"the path of a socket begins with / and has at most {LONGEST_SOCKET_PATH} bytes; write unix:/run/gateway.sock"
+            )
+        return Listen(host=None, port=None, unix_path=path)
+    any_port = text.endswith(":0")
+    authority = split_authority(text.removesuffix(":0") if any_port else text)
+    if authority is None or (authority[1] is None) is not any_port:
+        raise ValueError(
+            "not an address to listen on; write host:port, [::1]:port or unix:/run/gateway.sock (0.0.0.0:port for every address)"
+        )
+    host, port = authority
+    _check_numeric(host)
+    return Listen(host=host.strip("[]"), port=port or 0)
+
+
+def read_origin(text: str) -> Origin:
+    """``https://apps.example.org`` or with a port; nothing after it.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    try:
+        origin = Origin.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; {ORIGIN_REMEDY}") from None
+    _check_numeric(origin.host)
+    return origin
+
+
+def read_return_origin(text: str) -> str:
+    """An origin, or every host one label below a domain: ``https://*.apps.example.org``. Given back as browsers write it.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    if "://*." not in text:
+        return read_origin(text).text
+    origin = read_origin(text.replace("://*.", "://", 1))
+    if "." not in origin.host or origin.host.startswith("[") or not origin.host.rpartition(".")[2].strip("0123456789"):
+        raise ValueError("this stands for hosts of strangers too; name a domain of yours, such as https://*.apps.example.org")
+    return origin.text.replace("://", "://*.", 1)
+
+
+def read_authority(text: str) -> str:
+    """The host of a route, ``apps.example.org`` or ``apps.example.org:8443``, in lower case.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    authority = split_authority(text)
+    if authority is None:
+        raise ValueError("not a host; write it without scheme and path, such as apps.example.org")
+    host, port = authority
+    return host if port is None else f"{host}:{port}"
+
+
+def read_issuer(text: str) -> str:
+    """An issuer identifier: no query, no fragment, no userinfo (OpenID Connect Discovery section 3). Never normalised.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    match = _ISSUER.fullmatch(text)
+    authority = None if match is None or len(text) > LONGEST_URL else split_authority(match[2])
+    if authority is None:
+        raise ValueError("not an issuer; copy the provider's own exactly: https://host/path, with no query, fragment or user name")
+    _check_numeric(authority[0])
+    return text
+
+
+def issuer_parts(issuer: str) -> tuple[str, str]:
+    """Scheme and host, both in lower case, of an issuer that ``read_issuer`` accepted."""
+    match = _ISSUER.fullmatch(issuer)
+    authority = None if match is None else split_authority(match[2])
+    assert match is not None
+    assert authority is not None
+    return match[1].lower(), authority[0]
+
+
+def read_prefix(text: str) -> str:
+    """``/oauth2``: one or more plain segments, no trailing slash.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    if _PREFIX.fullmatch(text) is None or len(text) > LONGEST_PREFIX:
+        raise ValueError("not a prefix; write one or more plain segments without a trailing slash, such as /oauth2")
+    return text
+
+
+def read_network(text: str) -> IPv4Network | IPv6Network:
+    """A network in CIDR form, or one address. Never one as wide as the Internet.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("not a network in CIDR form; write one such as 10.0.0.0/24 or fd00::/64") from None
+    wide = network.prefixlen < WIDEST_TRUSTED[network.version]
+    if wide or (isinstance(network, ipaddress.IPv6Network) and network.supernet_of(IPV4_IN_IPV6)):
+        raise ValueError("this trusts strangers to say who they are and where they come from; name the networks of your own proxies")
+    if str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
+        raise ValueError(f"this address has bits set beyond the network; write {network}, or the address alone")
+    return network
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """What can be said about a Redis URL without saying it: it may hold a password."""
+
+    has_password: bool
+    exposed: bool
+    """Plain ``redis://`` beyond loopback."""
+
+
+def read_store(url: str) -> StoreAddress:
+    """Judge ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS.
+
+    Raises:
+        ValueError: with what is wrong and what to write, and nothing of ``url``.
+    """
+    match = _STORE.fullmatch(url)
+    authority = None if match is None or len(url) > LONGEST_URL or not url.isprintable() else split_authority(match[4])
+    if match is None or authority is None:
+        raise ValueError(_why_no_store(url))
+    _check_numeric(authority[0])
+    return StoreAddress(has_password=bool(match[3]), exposed=match[1].lower() == "redis" and not is_loopback(authority[0]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether packets for ``host`` never leave this machine: ``localhost``, 127.0.0.0/8 or ::1, with or without brackets."""
+    bare = host.lower().strip("[]")
+    if bare == "localhost" or bare.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+def same_host(listening: str, reached: str) -> bool:
+    """Whether somebody who connects to ``reached`` may come out at a listener on ``listening`` (on the same port)."""
+    one, other = (LOOPBACK if host == "localhost" else {host.strip("[]")} for host in (listening, reached))
+    return bool(one & other or other & EVERYWHERE or (one & EVERYWHERE and is_loopback(reached)))
+
+
+def _check_numeric(host: str) -> None:
+    """``127.1`` and ``0x7f000001`` are addresses to some readers and names to others."""
+    if _NUMERIC.fullmatch(host):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            raise ValueError("neither a host name nor an IPv4 address; write all four numbers, such as 127.0.0.1") from None
+
+
+def _why_no_store(url: str) -> str:
+    match = _SCHEME.match(url)
+    scheme = match[1].lower() if match else ""
+    if scheme in {"redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}:
+        return "Sentinel and Cluster are not built yet; write redis://host:port/0, rediss://host:port/0 or memory"
+    if scheme in {"redis", "rediss"} and ("?" in url or "#" in url):
+        return "options in the URL are not accepted; write redis://host:port/0 or rediss://host:port/0"
+    return "not a session store; write redis://host:port/0, rediss://host:port/0 or memory"

@@ -1,0 +1,75 @@
+"""What the rooms take: frozen values, complete and checked. Nothing here can be half right.
+
+Answers invariant 16: these are made by ``compiling`` alone, after every fault was looked for. All times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    from gateway.access.origins import Origins
+    from gateway.access.routes import Routes
+    from gateway.oidc.registration import ProviderSettings, Secret
+    from gateway.proxy.upstream import UpstreamAddress
+    from gateway.session.lifecycle import Lifetimes
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a listener binds: ``host`` and ``port``, or ``unix_path`` alone. Port 0 lets the system choose."""
+
+    host: str | None
+    port: int | None
+    unix_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The public listener. ``prefix`` has a leading slash and no trailing one; ``cookie_suffix`` is the demo's (cookies ignore ports)."""
+
+    listen: Listen
+    origins: Origins
+    prefix: str
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    shutdown_grace: float
+    cookie_suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The listener for probes. ``listen`` None: there is none. ``token`` None: the session API is off."""
+
+    listen: Listen | None
+    token: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """``store`` is ``"memory"`` or a Redis URL, secret because it may hold a password. ``keys`` are 32 bytes each, newest first."""
+
+    store: str | Secret
+    keys: tuple[bytes, ...]
+    lifetimes: Lifetimes
+    return_to: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole configuration.
+
+    ``upstreams`` is indexed by ``Route.index``; None where a route answers forward-auth alone. ``wanted_claims`` are the claims that a
+    session keeps. ``reserved_headers`` are folded names (lower case, letters and digits only) that no client's request brings upstream.
+    """
+
+    server: ServerSettings
+    admin: AdminSettings
+    provider: ProviderSettings
+    session: SessionSettings
+    routes: Routes
+    upstreams: tuple[UpstreamAddress | None, ...]
+    wanted_claims: frozenset[str]
+    reserved_headers: frozenset[str]
