@@ -1,7 +1,8 @@
 """The map of the house.
 
 A request enters at ``server`` (the listener and the one entry), is judged by ``access``, belongs to somebody by ``session``, and goes
-upstream through ``proxy``. Signing in follows the standards in ``oidc``. Operators write YAML that ``config`` reads, and start it by ``cli``.
+upstream through ``proxy``. Signing in follows the standards in ``oidc``. Operators write YAML that
+``config`` reads, and start it by ``cli``.
 
 =============  ======================================================================================================================
 room           what lives there

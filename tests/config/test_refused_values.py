@@ -36,9 +36,7 @@ VALUES = [
     pytest.param({LISTEN: "  listen: 127.1:8080\n"}, {"2:11 server.listen": NO_IPV4}, id="listen on a short IPv4 address"),
     pytest.param({LISTEN: "  listen: unix:run/gateway.sock\n"}, {"2:11 server.listen": NO_SOCKET}, id="a relative socket"),
     pytest.param(
-        {
-            LISTEN: "  listen: unix:/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"
-        },
+        {LISTEN: f"  listen: unix:/{'a' * 107}\n"},
         {"2:11 server.listen": NO_SOCKET},
         id="a socket with a long path",
     ),
