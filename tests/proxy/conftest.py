@@ -1,0 +1,171 @@
+"""A server that forwards everything, for tests of the data plane over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from gateway.errors import GatewayError
+from gateway.proxy.caller_connection import CallerConnection
+from gateway.proxy.connector import Upstream
+from gateway.proxy.headers import HeaderRules, fold
+from gateway.proxy.relay import forward
+from gateway.proxy.upstream import Timeouts, parse_upstream
+from tests.support.raw_upstream import PATIENCE, raw_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from tests.support.raw_upstream import RawUpstream, Script
+
+RULES = HeaderRules(
+    reserved=frozenset({fold(b"X-Forwarded-User"), fold(b"X-Forwarded-Email"), fold(b"X-Forwarded-Groups"), fold(b"X-Team")}),
+    cookie_names=frozenset({b"__Host-gateway", b"gateway-8080"}),
+    cookie_prefixes=(b"__Host-gateway-login-", b"gateway-8080-login-"),
+)
+IDENTITY = ((b"X-Forwarded-User", b"bob"), (b"X-Team", b"blue"))
+FORWARDED = ((b"X-Forwarded-For", b"127.0.0.1"), (b"X-Forwarded-Proto", b"http"))
+
+
+class Client:
+    """A raw connection to the gateway."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def leave(self) -> None:
+        self.writer.transport.abort()
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def read(self, count: int) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readexactly(count)
+
+    async def chunk(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            size = int(await self.reader.readuntil(b"\r\n"), 16)
+            return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def rest(self) -> bytes:
+        """Everything until an orderly end. Raises ConnectionResetError when the connection breaks off."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.read()
+
+    async def rest_until_reset(self) -> bytes:
+        """Everything until the connection breaks off; fails when it ends in order."""
+        received = b""
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(ConnectionResetError):
+                while piece := await self.reader.read(65536):
+                    received += piece
+        return received
+
+
+class Gateway:
+    """The forwarding server: its clients, what it refused, the tunnels it opened."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.failures: list[GatewayError] = []
+        self.tunnels: list[object] = []
+        self.closed_tunnels = 0
+        self.port = 0
+        self.host: bytes | None = None
+        self.identity: Sequence[tuple[bytes, bytes]] = IDENTITY
+        self.clients: list[Client] = []
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await forward(
+                request,
+                self.upstream,
+                target=request.raw_path,
+                host=self.host,
+                identity=self.identity,
+                forwarded=FORWARDED,
+                rules=RULES,
+                on_tunnel=self.on_tunnel,
+            )
+        except GatewayError as failure:
+            self.failures.append(failure)
+            answer = web.Response(status=failure.status, text=failure.code)
+            answer.force_close()
+            return answer
+
+    def on_tunnel(self, tunnel: object) -> Callable[[], None]:
+        self.tunnels.append(tunnel)
+
+        def forget() -> None:
+            self.closed_tunnels += 1
+
+        return forget
+
+    async def client(self) -> Client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
+        client = Client(reader, writer)
+        self.clients.append(client)
+        return client
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send ``request`` and read everything until the gateway closes in order."""
+        client = await self.client()
+        await client.send(request)
+        return await client.rest()
+
+
+class _Server(web.Server):
+    def __call__(self):
+        return CallerConnection(self, loop=self._loop, auto_decompress=False, access_log=None)
+
+
+@asynccontextmanager
+async def _gateway(url: str, **settings) -> AsyncIterator[Gateway]:
+    upstream = Upstream(parse_upstream(url), **settings)
+    gateway = Gateway(upstream)
+    server = _Server(gateway.handle, handler_cancellation=True)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    gateway.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield gateway
+    finally:
+        listener.close()
+        for client in gateway.clients:
+            client.leave()
+        await server.shutdown(5)
+        await upstream.close()
+
+
+@pytest.fixture
+async def world():
+    """``async world(script, **settings) -> (gateway, upstream)``; at the end nothing of ours may be left running."""
+    before = asyncio.all_tasks()
+    async with AsyncExitStack() as stack:
+
+        async def build(script: Script, *, timeouts: Timeouts | None = None) -> tuple[Gateway, RawUpstream]:
+            upstream = await stack.enter_async_context(raw_upstream(script))
+            gateway = await stack.enter_async_context(_gateway(upstream.url, timeouts=timeouts))
+            return gateway, upstream
+
+        yield build
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=5)
+    assert left == set()
+
+
+@pytest.fixture
+def gateway_for():
+    """``async with gateway_for(url, timeouts=..., tls=...) as gateway``."""
+    return _gateway
