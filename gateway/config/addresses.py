@@ -10,17 +10,17 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from gateway.access.origins import Origin, split_authority
 from gateway.config.settings import Listen
+from gateway.session.store.redis_address import parse_redis_address
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
 _ISSUER = re.compile(r"(https?)://([^/?#@\\]+)((?:/[A-Za-z0-9/._~:!$&'()*+,;=%-]*)?)", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-_STORE = re.compile(r"(rediss?)://(?:([^@/?#:\\]*)(:[^@/?#\\]*)?@)?([^@/?#\\]+)(?:/[0-9]{0,4})?", re.IGNORECASE)
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _NUMERIC = re.compile(r"[0-9.]+|(?:.*\.)?0x[0-9a-f]*")
 
 LONGEST_URL: Final = 2048
@@ -33,6 +33,7 @@ WIDEST_TRUSTED: Final = {4: 8, 6: 7}
 """The shortest length of a trusted network: 10.0.0.0/8 and fc00::/7 are somebody's own, anything wider is the Internet."""
 IPV4_IN_IPV6: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 
+STORE_REMEDY: Final = "write redis://host:port/0, rediss://host:port/0 or memory"
 ORIGIN_REMEDY: Final = "write scheme and host alone, such as https://apps.example.org"
 
 
@@ -163,17 +164,24 @@ class StoreAddress:
 
 
 def read_store(url: str) -> StoreAddress:
-    """Judge ``redis://[user[:password]@]host[:port][/db]``, or ``rediss://`` for TLS.
+    """Judge the URL of a Redis or Valkey server.
 
     Raises:
         ValueError: with what is wrong and what to write, and nothing of ``url``.
     """
-    match = _STORE.fullmatch(url)
-    authority = None if match is None or len(url) > LONGEST_URL or not url.isprintable() else split_authority(match[4])
-    if match is None or authority is None:
-        raise ValueError(_why_no_store(url))
-    _check_numeric(authority[0])
-    return StoreAddress(has_password=bool(match[3]), exposed=match[1].lower() == "redis" and not is_loopback(authority[0]))
+    scheme = url.partition(":")[0].lower()
+    if scheme in {"redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}:
+        raise ValueError(f"Sentinel and Cluster are not built yet; {STORE_REMEDY}")
+    if not url.isascii() or not url.isprintable() or " " in url or len(url) > LONGEST_URL:
+        raise ValueError(f"the store's URL has characters that no URL has; {STORE_REMEDY}")
+    try:
+        parse_redis_address(url)
+    except ValueError as error:
+        raise ValueError(f"{error}; {STORE_REMEDY}") from None
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    _check_numeric(host)
+    return StoreAddress(has_password=parts.password is not None, exposed=parts.scheme == "redis" and not is_loopback(host))
 
 
 def is_loopback(host: str) -> bool:
@@ -200,13 +208,3 @@ def _check_numeric(host: str) -> None:
             ipaddress.IPv4Address(host)
         except ValueError:
             raise ValueError("neither a host name nor an IPv4 address; write all four numbers, such as 127.0.0.1") from None
-
-
-def _why_no_store(url: str) -> str:
-    match = _SCHEME.match(url)
-    scheme = match[1].lower() if match else ""
-    if scheme in {"redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}:
-        return "Sentinel and Cluster are not built yet; write redis://host:port/0, rediss://host:port/0 or memory"
-    if scheme in {"redis", "rediss"} and ("?" in url or "#" in url):
-        return "options in the URL are not accepted; write redis://host:port/0 or rediss://host:port/0"
-    return "not a session store; write redis://host:port/0, rediss://host:port/0 or memory"

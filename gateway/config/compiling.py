@@ -215,8 +215,8 @@ def _store(session: schema.Session | None, secrets: SecretReader) -> str | Secre
     if session.store == "memory":
         return "memory"
     url = session.store if isinstance(session.store, str) else secrets.read(session.store, path)
-    if url is None:
-        return None
+    if url is None or url == "memory":
+        return url
     try:
         address = read_store(url)
     except ValueError as error:

@@ -74,7 +74,7 @@ class _Open:
     first_marks: dict[str, Mark] = field(default_factory=dict)
 
 
-class _TooMuch(Exception):  # noqa: N818 - ends the reading; the fault is noted already
+class _TooMuch(Exception):
     """The document goes past a bound: reading on would only cost."""
 
 

@@ -173,7 +173,7 @@ class Session(Section):
     store: Annotated[
         SecretSource | str,
         PlainValidator(_store),
-        WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^(memory|rediss?://[^?#]+)$"}, *_SECRET_FORM["oneOf"]]}),
+        WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^(memory|(redis|rediss|unix)://[^#]+)$"}, *_SECRET_FORM["oneOf"]]}),
     ]
     """redis://host:port/0, rediss://host:port/0, {env: NAME} or {file: path} for a URL with a password, or memory (one process)."""
     keys: Annotated[list[SecretValue], Field(min_length=1, max_length=16)]

@@ -6,7 +6,6 @@ and so are the names it points at, because a secret may have been written where 
 
 from __future__ import annotations
 
-import binascii
 import os
 import re
 import stat
@@ -170,10 +169,7 @@ def _decoded(written: str) -> bytes:
     if not _KEY.fullmatch(written):
         raise ValueError(f"a session key is 32 bytes in base64url (43 characters); {KEY_REMEDY}")
     bare = written.removesuffix("=")
-    try:
-        key = urlsafe_b64decode(bare + "=")
-    except binascii.Error:
-        key = b""
+    key = urlsafe_b64decode(bare + "=")
     # The last character carries two bits that belong to nothing: with those set, two texts would be one key.
     if urlsafe_b64encode(key).decode().removesuffix("=") != bare:
         raise ValueError(f"not canonical base64url; {KEY_REMEDY}")

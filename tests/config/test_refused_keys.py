@@ -112,6 +112,11 @@ KEYS_OF_SECTIONS = [
         id="no routes",
     ),
     pytest.param(
+        {ROUTES: ROUTES + "  - {path: /x}\n" * 1000},
+        {"15:3 routes": "has more than 1000 items; write fewer"},
+        id="routes without end",
+    ),
+    pytest.param(
         {CLIENT_ID: "    client_id: 123\n"},
         {"9:16 providers[0].client_id": "has to be text; put it in quotes"},
         id="a number where text belongs",

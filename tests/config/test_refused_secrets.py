@@ -143,6 +143,21 @@ SECRETS = [
         {"6:10 admin.token": "a token has 16 to 4096 ASCII characters without spaces; make a new one"},
         id="an admin token that can be tried out",
     ),
+    pytest.param(
+        {ADMIN_LISTEN: ADMIN_LISTEN + "  token: {env: NOT_SET}\n"},
+        {"6:10 admin.token": "the environment variable named here is not set; set it where the gateway is started"},
+        id="an admin token that is not set",
+    ),
+    pytest.param(
+        {STORE: "  store: {env: NOT_SET}\n"},
+        {"12:10 session.store": "the environment variable named here is not set; set it where the gateway is started"},
+        id="a store that is not set",
+    ),
+    pytest.param(
+        {CLIENT_SECRET: "    client_secret: {env: LONG}\n"},
+        {"10:20 providers[0].client_secret": "longer than 4096 characters; copy it from the provider again"},
+        id="a client secret that is none",
+    ),
     pytest.param({KEYS: "  keys: []\n"}, {"13:9 session.keys": "has too few items; write at least 1"}, id="no keys"),
     pytest.param(
         {KEYS: "  keys: {env: SESSION_KEY}\n"},
@@ -175,12 +190,21 @@ SECRETS = [
     ),
     pytest.param(
         {STORE: "  store: {env: SHORT}\n"},
-        {"12:10 session.store": "not a session store; write redis://host:port/0, rediss://host:port/0 or memory"},
+        {
+            "12:10 session.store": (
+                "the store's URL starts with redis://, rediss:// or unix://; write redis://host:port/0, rediss://host:port/0 or memory"
+            )
+        },
         id="a store URL that is none",
     ),
     pytest.param(
         {STORE: "  store: {env: STORE_WITH_OPTIONS}\n"},
-        {"12:10 session.store": ("options in the URL are not accepted; write redis://host:port/0 or rediss://host:port/0")},
+        {
+            "12:10 session.store": (
+                "the store's URL takes these options, each once: db, ssl_ca_certs, ssl_certfile, ssl_keyfile; "
+                "write redis://host:port/0, rediss://host:port/0 or memory"
+            )
+        },
         id="a store URL with options",
     ),
 ]

@@ -22,7 +22,7 @@ NO_DURATION = "not a duration; write 30s, 10m, 12h, 1d or a whole number of seco
 GRACE_BOUNDS = "out of bounds; write a duration from 0s to 1h"
 STRANGERS = "this trusts strangers to say who they are and where they come from; name the networks of your own proxies"
 NO_ISSUER = "not an issuer; copy the provider's own exactly: https://host/path, with no query, fragment or user name"
-NO_STORE = "not a session store; write redis://host:port/0, rediss://host:port/0 or memory"
+NO_STORE = "the store's URL starts with redis://, rediss:// or unix://; write redis://host:port/0, rediss://host:port/0 or memory"
 STORE_LATER = "Sentinel and Cluster are not built yet; write redis://host:port/0, rediss://host:port/0 or memory"
 PASSWORD = "a password is never written here; write the whole URL as {env: NAME} or {file: path}"
 LOGIN_BOUNDS = "out of bounds; write a duration from 1m to 1h"
@@ -238,7 +238,12 @@ VALUES = [
     ),
     pytest.param(
         {STORE: "  store: rediss://redis:6379/0?ssl_cert_reqs=none\n"},
-        {"12:10 session.store": ("options in the URL are not accepted; write redis://host:port/0 or rediss://host:port/0")},
+        {
+            "12:10 session.store": (
+                "the store's URL takes these options, each once: db, ssl_ca_certs, ssl_certfile, ssl_keyfile; "
+                "write redis://host:port/0, rediss://host:port/0 or memory"
+            )
+        },
         id="a store with options",
     ),
     pytest.param({STORE: "  store: rediss://:hunter2@redis:6379/0\n"}, {"12:10 session.store": PASSWORD}, id="a store with a password"),

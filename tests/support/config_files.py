@@ -77,6 +77,7 @@ ENVIRON = {
     "EMPTY": " ",
     "TWO_LINES": "hunter2\nhunter2",
     "SHORT": "hunter2",
+    "LONG": "hunter2" * 1000,
     "STORE_WITH_OPTIONS": "rediss://:hunter2@redis:6379/0?ssl_cert_reqs=none",
     "STORE_IN_CLEAR": "redis://:hunter2@redis:6379/0",
 }
