@@ -50,6 +50,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
         self._loop = loop
         self._timeouts = timeouts
+        self._shortest = min(timeouts.head, timeouts.idle)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._state = State.IDLE
@@ -93,7 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
             return  # it failed between connecting and now: answer() tells
         self._state = State.HEAD
         self._progress = self._loop.time()
-        self._timer = self._loop.call_later(self._timeouts.head, self._watch)
+        self._timer = self._loop.call_later(self._shortest, self._watch)
         self.write(head)
 
     def write(self, data: bytes) -> None:
@@ -153,6 +154,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._failure is not None:
             raise self._failure
         return not self._held
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is read because the caller is behind."""
+        return self._held
 
     def hold(self) -> None:
         """Stop reading: the caller is behind."""
@@ -355,7 +361,7 @@ class UpstreamConnection(asyncio.Protocol):
         if left <= 0:
             self.fail(UpstreamTimeout("the upstream did not answer in time" if self._answer is None else "the answer's body stood still"))
         else:
-            self._timer = self._loop.call_later(min(left, self._timeouts.head), self._watch)
+            self._timer = self._loop.call_later(min(left, self._shortest), self._watch)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from typing_extensions import override
 
+from gateway.telemetry import logs
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
+
+log = logs.get("server")
 
 HEADER_LINE_BYTES = 16 * 1024
 """One header line or the request line: room for a Cookie header of several sites' cookies."""
@@ -33,8 +37,10 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A constant answer: the library's own would echo the request and name its version."""
-        super().handle_error(request, status, exc, message)
+        """A constant answer and a line of ours: the library's own would echo the request, to the caller and into the log."""
+        log.info("request.unreadable", status=status, error=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun already")
         response = web.Response(
             status=status,
             text="This request cannot be understood.\n" if status < 500 else "The gateway failed.\n",  # noqa: PLR2004 - server errors

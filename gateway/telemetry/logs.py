@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -30,7 +31,7 @@ def _hide(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mut
 def configure(*, stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Set up the process's logs: JSON lines to ``stream`` (stderr when None), from ``level`` up.
 
-    Libraries that log by the standard library (aiohttp, asyncio) are let through from WARNING up, without tracebacks of theirs.
+    What libraries log by the standard library becomes a line too, from WARNING up, without what they would fill in.
     """
     out = stream if stream is not None else sys.stderr
     structlog.configure(
@@ -45,6 +46,16 @@ def configure(*, stream: TextIO | None = None, level: int = logging.INFO) -> Non
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
+
+
+class _Libraries(logging.Handler):
+    """Lines of aiohttp, asyncio and others: their template and the kind of exception. What they would fill in may quote a request."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        fault = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
+        get(record.name).warning("library.logged", detail=str(record.msg)[:200], fault=fault.__name__ if fault is not None else None)
 
 
 def get(room: str) -> structlog.typing.FilteringBoundLogger:

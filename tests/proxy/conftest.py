@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -127,15 +128,17 @@ class Gateway:
 
 class _Server(web.Server):
     def __call__(self):
-        return CallerConnection(self, loop=self._loop, auto_decompress=False, access_log=None)
+        return CallerConnection(self, loop=self._loop, auto_decompress=False, access_log=None, lingering_time=0)
 
 
 @asynccontextmanager
-async def _gateway(url: str, **settings) -> AsyncIterator[Gateway]:
+async def _gateway(url: str, *, small_buffers: bool = False, **settings) -> AsyncIterator[Gateway]:
     upstream = Upstream(parse_upstream(url), **settings)
     gateway = Gateway(upstream)
     server = _Server(gateway.handle, handler_cancellation=True)
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    if small_buffers:
+        listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     gateway.port = listener.sockets[0].getsockname()[1]
     try:
         yield gateway

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 from gateway.telemetry import logs
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """The process's root logger as it was: other tests capture what it says."""
+    before, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = before
+    logging.root.setLevel(level)
 
 
 def line_of(**fields: object) -> dict[str, object]:
@@ -35,3 +49,15 @@ def test_a_field_named_after_a_secret_is_hidden_whatever_it_holds(name: str) -> 
 
 def test_an_error_code_is_no_secret() -> None:
     assert line_of(error="callback_refused", status=400)["error"] == "callback_refused"
+
+
+def test_what_a_library_logs_comes_without_what_it_would_fill_in() -> None:
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    fault = ValueError("quoted: a-cookie-value-of-some-length")
+    logging.getLogger("aiohttp.server").error("Error handling %s", "a-cookie-value-of-some-length", exc_info=fault)
+
+    (line,) = stream.getvalue().splitlines()
+
+    assert (json.loads(line)["detail"], json.loads(line)["fault"]) == ("Error handling %s", "ValueError")
+    assert "a-cookie-value" not in line
