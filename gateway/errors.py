@@ -12,6 +12,7 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     │   ├── RequestTooLarge       more bytes than this endpoint takes                     413  request_too_large
     │   ├── HostUnknown           a Host that is none of ours                             421  host_unknown
     │   ├── RouteMissing          no route takes this path                                404  route_missing
+    │   ├── VersionRefused        HTTP 0.9, 2.0 or another that we do not speak here      505  version_refused
     │   ├── MethodRefused         CONNECT, TRACE, or a method this endpoint has not       405  method_refused
     │   ├── CrossSiteRefused      a change asked for by another site                      403  cross_site_refused
     │   └── ForwardAuthRefused    an original request not told once, by a trusted proxy   400  forward_auth_refused
@@ -121,6 +122,15 @@ class RouteMissing(RequestRefused):
     status = 404
     code = "route_missing"
     public = "There is nothing at this address."
+
+
+class VersionRefused(RequestRefused):
+    """An HTTP version in the request line that is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6)."""
+
+    status = 505
+    code = "version_refused"
+    public = "This address speaks HTTP/1.1 and HTTP/1.0 only."
+    way_on = WayOn.NONE
 
 
 class MethodRefused(RequestRefused):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.target import canonical_target
-from gateway.errors import HeadersRefused, MethodRefused, RequestRefused
+from gateway.errors import HeadersRefused, MethodRefused, VersionRefused
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -37,11 +37,11 @@ def read_request(request: web.BaseRequest) -> Asked:
     Raises:
         MethodRefused: CONNECT and TRACE.
         HeadersRefused: no Host or more than one, a transfer coding other than ``chunked`` alone.
-        RequestRefused: an HTTP version that is neither 1.0 nor 1.1.
+        VersionRefused: an HTTP version that is neither 1.0 nor 1.1.
         TargetRefused: a request-target that is not canonical.
     """
     if request.version not in ((1, 1), (1, 0)):
-        raise RequestRefused("HTTP version other than 1.0 and 1.1")
+        raise VersionRefused("HTTP version other than 1.0 and 1.1")
     if request.method in REFUSED_METHODS:
         raise MethodRefused(f"method {request.method}", allow=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
     host: bytes | None = None

@@ -16,7 +16,7 @@ from gateway.access.forwarded import client_address, forwarded_headers
 from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
 from gateway.access.target import is_own
-from gateway.errors import CrossSiteRefused, GatewayError, MethodRefused, RouteMissing
+from gateway.errors import CrossSiteRefused, GatewayError, MethodRefused, RouteMissing, VersionRefused
 from gateway.proxy.relay import forward
 from gateway.server import refusals
 from gateway.server.asked import read_request
@@ -48,6 +48,8 @@ class Entry:
         """Answer one request; every failure becomes its one answer here."""
         try:
             return await self._journey(request)
+        except VersionRefused as failure:
+            return refusals.respond_in_our_version(request, failure)
         except GatewayError as failure:
             return refusals.respond(request, failure, prefix=self._prefix)
         except (web.HTTPException, ConnectionError):

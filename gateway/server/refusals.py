@@ -15,11 +15,12 @@ from aiohttp import web
 
 from gateway.access.caller import is_navigation
 from gateway.errors import Blame, GatewayFailed, MethodRefused, WayOn
+from gateway.proxy.downstream import Relayed
 from gateway.server.pages import PAGE_HEADERS, error_page
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from gateway.errors import GatewayError
+    from gateway.errors import GatewayError, VersionRefused
 
 log = logs.get("server")
 
@@ -75,6 +76,16 @@ def respond(request: web.BaseRequest, failure: GatewayError, *, prefix: str, ret
     if request.body_exists or (failure.blame is Blame.CALLER and failure.status == 400):  # noqa: PLR2004 - the status itself
         response.force_close()
     return response
+
+
+def respond_in_our_version(request: web.BaseRequest, failure: VersionRefused) -> web.StreamResponse:
+    """The answer to a request line of another HTTP version: aiohttp would answer in that version, so the bytes are ours."""
+    _tell(failure)
+    if request.transport is not None:
+        request.transport.write(
+            f"HTTP/1.1 {failure.status} HTTP Version Not Supported\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+    return Relayed(failure.status, body_length=0, keep_alive=False)
 
 
 def fault_of_ours(fault: Exception) -> GatewayFailed:

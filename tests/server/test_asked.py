@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, VersionRefused
 from gateway.server.asked import read_request
 from gateway.server.listener import PublicServer
+from gateway.server.refusals import respond_in_our_version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-async def answer(request: web.BaseRequest) -> web.Response:
+async def answer(request: web.BaseRequest) -> web.StreamResponse:
     """The target that would be judged, or the code of the refusal."""
     try:
         asked = read_request(request)
+    except VersionRefused as refused:
+        return respond_in_our_version(request, refused)
     except GatewayError as refused:
         return web.Response(status=refused.status, text=refused.code, headers={"Server": "gateway"})
     return web.Response(text=f"{asked.host} {asked.target.raw} {len(asked.cookies)}")
@@ -68,9 +71,9 @@ async def test_what_is_read(port: int, request_bytes: bytes, told: bytes) -> Non
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        pytest.param(b"GET /\r\n\r\n", 400, id="SM-53 HTTP/0.9"),
+        pytest.param(b"GET /\r\n\r\n", 505, id="SM-53 HTTP/0.9"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, id="SM-56 HTTP/2 preface"),
-        pytest.param(b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 400, id="version 2.0"),
+        pytest.param(b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505, id="version 2.0"),
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, id="SM-50 no Host"),
         pytest.param(b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400, id="SM-50 two Hosts"),
         pytest.param(b"TRACE / HTTP/1.1\r\n" + HOST + b"\r\n", 405, id="SM-58 TRACE"),
