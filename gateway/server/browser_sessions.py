@@ -29,11 +29,11 @@ BIRTH = "birth"
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What a new session is made of: a finished handshake, and the session that it takes the place of."""
+    """What a new session is made of: a finished handshake, and the store keys of the sessions that it takes the place of."""
 
     signed_in: SignedIn
     identity: Identity
-    replaces: str | None
+    replaces: tuple[str, ...]
 
 
 class BrowserSessions(AbstractStorage):

@@ -55,10 +55,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """No session, and why; ``presented`` tells that some cookie of that name came (so there is one to delete)."""
+    """No session, and why. ``handles`` are those of the live sessions when several were presented: whoever ends them ends all."""
 
     reason: AbsentReason
-    presented: bool
+    handles: tuple[Handle, ...] = ()
 
 
 class Sessions:
@@ -86,25 +86,25 @@ class Sessions:
         """
         candidates = set(cookie_values(cookie_headers, names.session.encode()))
         if not candidates:
-            return Absent("none", presented=False)
+            return Absent("none")
         if len(candidates) > MAX_CANDIDATES:
-            return Absent("ambiguous", presented=True)
+            return Absent("ambiguous")
         opened = (open_handle(self._keyring, candidate, names) for candidate in candidates)
         handles = {handle.key: handle for handle in opened if handle is not None}
         if not handles:
-            return Absent("unreadable", presented=True)
+            return Absent("unreadable")
         now = self._clock()
         outcomes = [await self._read(handle, now) for handle in handles.values()]
         live = [outcome for outcome in outcomes if isinstance(outcome, Found)]
         if len(live) > 1:
-            return Absent("ambiguous", presented=True)
+            return Absent("ambiguous", handles=tuple(found.handle for found in live))
         if live:
             return await self._used(live[0], now)
         # Several dead sessions: the reason does not depend on the order in which the browser sent them.
-        return Absent(min(outcome for outcome in outcomes if not isinstance(outcome, Found)), presented=True)
+        return Absent(min(outcome for outcome in outcomes if not isinstance(outcome, Found)))
 
-    async def begin(self, signed_in: SignedIn, identity: Identity, names: CookieNames, *, replaces: str | None) -> tuple[str, Found]:
-        """A session under a new id, and the value of its cookie; the session under the store key ``replaces`` is destroyed with it.
+    async def begin(self, signed_in: SignedIn, identity: Identity, names: CookieNames, *, replaces: tuple[str, ...]) -> tuple[str, Found]:
+        """A session under a new id, and the value of its cookie; the sessions under the store keys ``replaces`` are destroyed with it.
 
         ``IdTokenRefused`` or ``ProviderFailed`` where claims or tokens are larger than a session may hold; nothing is written then.
         """

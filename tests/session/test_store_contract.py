@@ -17,7 +17,7 @@ NOTHING = Stored(record=None, last_seen=None)
 
 
 async def test_a_session_is_read_back_byte_for_byte(shop: Shop):
-    await shop.store.create(NEW, replaces=None)
+    await shop.store.create(NEW, replaces=())
     assert await shop.store.read(NEW.key) == Stored(record=NEW.record, last_seen=NEW.last_seen)
     assert await shop.store.tokens(NEW.key) == NEW.tokens
     assert await shop.store.tokens(NEW.key) == NEW.tokens, "reading takes nothing away"
@@ -33,8 +33,8 @@ async def test_what_was_never_there_is_nothing(shop: Shop):
 
 
 async def test_an_ended_session_is_gone_and_its_tokens_go_to_one(shop: Shop):
-    await shop.store.create(NEW, replaces=None)
-    await shop.store.create(OTHER, replaces=None)
+    await shop.store.create(NEW, replaces=())
+    await shop.store.create(OTHER, replaces=())
     answers = await asyncio.gather(*(shop.store.end(NEW.key) for _ in range(5)))
     assert sorted(answers, key=bool) == [None, None, None, None, NEW.tokens]
     assert await shop.store.read(NEW.key) == NOTHING
@@ -45,7 +45,7 @@ async def test_an_ended_session_is_gone_and_its_tokens_go_to_one(shop: Shop):
 
 
 async def test_a_note_of_use_is_kept(shop: Shop):
-    await shop.store.create(NEW, replaces=None)
+    await shop.store.create(NEW, replaces=())
     shop.later(500)
     await shop.store.touch(NEW.key, last_seen=NEW.last_seen + 500_000, idle=600.0)
     shop.later(500)
@@ -55,19 +55,19 @@ async def test_a_note_of_use_is_kept(shop: Shop):
 
 
 async def test_a_late_note_brings_nothing_back(shop: Shop):
-    await shop.store.create(NEW, replaces=None)
+    await shop.store.create(NEW, replaces=())
     await shop.store.end(NEW.key)
     await shop.store.touch(NEW.key, last_seen=NEW.last_seen, idle=600.0)
     assert await shop.store.read(NEW.key) == NOTHING
     assert shop.dump() == {}
-    await shop.store.create(NEW, replaces=None)
+    await shop.store.create(NEW, replaces=())
     shop.later(601)
     await shop.store.touch(NEW.key, last_seen=NEW.last_seen, idle=600.0)
     assert await shop.store.read(NEW.key) == Stored(record=NEW.record, last_seen=None)
 
 
 async def test_idle_time_and_lifetime_run_out_by_themselves(shop: Shop):
-    await shop.store.create(NEW, replaces=None)
+    await shop.store.create(NEW, replaces=())
     shop.later(599)
     assert (await shop.store.read(NEW.key)).last_seen == NEW.last_seen
     shop.later(1)
@@ -80,8 +80,8 @@ async def test_idle_time_and_lifetime_run_out_by_themselves(shop: Shop):
 
 
 async def test_a_new_session_destroys_the_one_it_replaces(shop: Shop):
-    await shop.store.create(NEW, replaces=None)
-    await shop.store.create(OTHER, replaces=NEW.key)
+    await shop.store.create(NEW, replaces=())
+    await shop.store.create(OTHER, replaces=(NEW.key,))
     assert await shop.store.read(NEW.key) == NOTHING
     assert await shop.store.tokens(NEW.key) is None
     assert await shop.store.read(OTHER.key) == Stored(record=OTHER.record, last_seen=OTHER.last_seen)
@@ -89,8 +89,19 @@ async def test_a_new_session_destroys_the_one_it_replaces(shop: Shop):
         assert len(shop.dump()) == 3
 
 
+async def test_a_new_session_destroys_all_that_it_replaces(shop: Shop):
+    third = replace(NEW, key="t" * 43)
+    await shop.store.create(NEW, replaces=())
+    await shop.store.create(OTHER, replaces=())
+    await shop.store.create(third, replaces=(NEW.key, OTHER.key, NEW.key, third.key))
+    assert await shop.store.read(NEW.key) == await shop.store.read(OTHER.key) == NOTHING
+    assert await shop.store.read(third.key) == Stored(record=third.record, last_seen=third.last_seen), "never itself"
+    if shop.server is not None:
+        assert len(shop.dump()) == 3
+
+
 async def test_replacing_what_has_ended_already_is_no_fault(shop: Shop):
-    await shop.store.create(NEW, replaces="gone" * 10)
+    await shop.store.create(NEW, replaces=("gone" * 10,))
     assert (await shop.store.read(NEW.key)).record == NEW.record
 
 
@@ -107,7 +118,7 @@ async def test_a_login_is_claimed_once(shop: Shop):
 async def test_names_of_sessions_and_of_claims_are_apart(shop: Shop):
     await shop.store.claim(NEW.key, lifetime=600.0)
     assert await shop.store.read(NEW.key) == NOTHING
-    await shop.store.create(NEW, replaces=None)
+    await shop.store.create(NEW, replaces=())
     await shop.store.end(NEW.key)
     assert await shop.store.claim(NEW.key, lifetime=600.0) is False, "ending a session does not give its name's claim back"
 

@@ -22,55 +22,64 @@ def new(number: int) -> NewSession:
 async def test_full_of_live_sessions_it_takes_no_login(clock: Clock):
     store = MemoryStore(clock=clock, max_sessions=3)
     for number in range(3):
-        await store.create(new(number), replaces=None)
+        await store.create(new(number), replaces=())
     with pytest.raises(StoreUnavailable):
-        await store.create(new(3), replaces=None)
+        await store.create(new(3), replaces=())
     with pytest.raises(StoreUnavailable):
-        await store.create(new(3), replaces="unknown")
+        await store.create(new(3), replaces=("unknown",))
     assert [(await store.read(f"{number}")).record for number in range(4)] == [b"r", b"r", b"r", None]
 
 
 async def test_a_login_that_replaces_takes_the_place(clock: Clock):
     store = MemoryStore(clock=clock, max_sessions=1)
-    await store.create(new(0), replaces=None)
-    await store.create(new(1), replaces="0")
+    await store.create(new(0), replaces=())
+    await store.create(new(1), replaces=("0",))
     assert (await store.read("0")).record is None
     assert (await store.read("1")).record == b"r"
 
 
+async def test_a_login_that_replaces_several_frees_a_place_for_each(clock: Clock):
+    store = MemoryStore(clock=clock, max_sessions=2)
+    await store.create(new(0), replaces=())
+    await store.create(new(1), replaces=())
+    await store.create(new(2), replaces=("0", "1", "1"))
+    await store.create(new(3), replaces=())
+    assert [(await store.read(f"{number}")).record for number in range(4)] == [None, None, b"r", b"r"]
+
+
 async def test_a_refused_login_ends_nothing(clock: Clock):
     store = MemoryStore(clock=clock, max_sessions=2)
-    await store.create(new(0), replaces=None)
-    await store.create(replace(new(1), idle=3600.0), replaces=None)
+    await store.create(new(0), replaces=())
+    await store.create(replace(new(1), idle=3600.0), replaces=())
     with pytest.raises(StoreUnavailable):
-        await store.create(new(2), replaces=None)
+        await store.create(new(2), replaces=())
     assert (await store.read("0")).record == b"r"
 
 
 async def test_idle_sessions_make_room_and_used_ones_stay(clock: Clock):
     store = MemoryStore(clock=clock, max_sessions=3)
     for number in range(3):
-        await store.create(new(number), replaces=None)
+        await store.create(new(number), replaces=())
     clock.now += 599
     await store.touch("1", last_seen=599_000, idle=600.0)
     with pytest.raises(StoreUnavailable):
-        await store.create(new(3), replaces=None)
+        await store.create(new(3), replaces=())
     clock.now += 1
-    await store.create(new(3), replaces=None)
-    await store.create(new(4), replaces=None)
+    await store.create(new(3), replaces=())
+    await store.create(new(4), replaces=())
     with pytest.raises(StoreUnavailable):
-        await store.create(new(5), replaces=None)
+        await store.create(new(5), replaces=())
     assert [(await store.read(f"{number}")).record for number in (1, 3, 4)] == [b"r"] * 3
 
 
 async def test_sessions_at_their_end_make_room(clock: Clock):
     store = MemoryStore(clock=clock, max_sessions=1)
-    await store.create(replace(new(0), lifetime=100.0), replaces=None)
+    await store.create(replace(new(0), lifetime=100.0), replaces=())
     clock.now += 99
     with pytest.raises(StoreUnavailable):
-        await store.create(new(1), replaces=None)
+        await store.create(new(1), replaces=())
     clock.now += 1
-    await store.create(new(1), replaces=None)
+    await store.create(new(1), replaces=())
 
 
 async def test_claims_are_bounded_too(clock: Clock):
@@ -90,6 +99,6 @@ async def test_claims_are_bounded_too(clock: Clock):
 
 async def test_closing_keeps_nobody(clock: Clock):
     store = MemoryStore(clock=clock)
-    await store.create(new(0), replaces=None)
+    await store.create(new(0), replaces=())
     await store.close()
     assert (await store.read("0")).record is None

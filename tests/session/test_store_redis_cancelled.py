@@ -60,7 +60,7 @@ async def slow_redis(max_connections: int) -> AsyncIterator[tuple[SlowProxy, Red
         store = RedisStore(parse_redis_address(f"redis://127.0.0.1:{proxy.port}/0"), max_connections=max_connections)
         try:
             for new in (ALICE, BOB):
-                await store.create(new, replaces=None)
+                await store.create(new, replaces=())
             yield proxy, store
         finally:
             proxy.flowing.set()

@@ -69,11 +69,12 @@ async def _finish(parts: Parts, request: web.Request, site: Site, login: Login, 
     current = signed_in(await get_session(request))
     signed = await parts.provider.redeem(validated, code_verifier=login.code_verifier, nonce=login.nonce, redirect_uri=site.redirect_uri)
     session = await new_session(request)
+    replaced = login.replaces if current is None else parts.sessions.replaced_by_next_login(current)
     session[BIRTH] = Birth(
         signed_in=signed,
         identity=identity_from(signed.claims, parts.settings.wanted_claims),
         # What the browser holds now; where its cookie is gone, what it held when the login began.
-        replaces=login.replaces if current is None else parts.sessions.replaced_by_next_login(current),
+        replaces=() if replaced is None else (replaced,),
     )
     log.info("login.finished", provider=signed.provider)
     return redirect(login.return_to)

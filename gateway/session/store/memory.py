@@ -43,7 +43,7 @@ class MemoryStore:
         if kept is not None and now < kept.idle_until:
             kept.last_seen, kept.idle_until = last_seen, now + idle
 
-    async def create(self, new: NewSession, *, replaces: str | None) -> None:
+    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
         """See ``SessionStore.create``."""
         now = self._clock()
         kept = _Kept(new=new, last_seen=new.last_seen, until=now + new.lifetime, idle_until=now + new.idle)
@@ -67,7 +67,7 @@ class MemoryStore:
         earlier = self._claims.items.get(name)
         if earlier is not None and now < earlier.deadline:
             return False
-        if not self._claims.put(name, _Claim(now + lifetime), now=now, instead_of=None):
+        if not self._claims.put(name, _Claim(now + lifetime), now=now, instead_of=()):
             raise StoreUnavailable("the memory store is full of logins in flight")
         return True
 
@@ -117,19 +117,21 @@ class _Shelf(Generic[Item]):
     items: dict[str, Item] = field(default_factory=dict)
     none_before: float = math.inf
 
-    def put(self, key: str, item: Item, *, now: float, instead_of: str | None) -> bool:
+    def put(self, key: str, item: Item, *, now: float, instead_of: tuple[str, ...]) -> bool:
         """Place ``item`` and take ``instead_of`` away; False, with nothing changed, when no place is left."""
-        freed = 1 if instead_of in self.items or key in self.items else 0
-        if len(self.items) - freed >= self.most:
+        leaving = {key, *instead_of}
+        if self._left_without(leaving) >= self.most:
             self._sweep(now)
-            freed = 1 if instead_of in self.items or key in self.items else 0
-            if len(self.items) - freed >= self.most:
+            if self._left_without(leaving) >= self.most:
                 return False
-        if instead_of is not None:
-            self.items.pop(instead_of, None)
+        for each in leaving:
+            self.items.pop(each, None)
         self.items[key] = item
         self.none_before = min(self.none_before, item.deadline)
         return True
+
+    def _left_without(self, leaving: set[str]) -> int:
+        return len(self.items) - sum(key in self.items for key in leaving)
 
     def _sweep(self, now: float) -> None:
         if now < self.none_before:

@@ -49,8 +49,8 @@ class SessionStore(Protocol):
         """Note that the session was used (epoch milliseconds), for ``idle`` seconds; a session that has ended stays ended."""
         ...
 
-    async def create(self, new: NewSession, *, replaces: str | None) -> None:
-        """Write the session and destroy the one under the key ``replaces``, all at once or not at all."""
+    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
+        """Write the session and destroy those under the keys ``replaces``, all at once or not at all."""
         ...
 
     async def tokens(self, key: str) -> bytes | None:

@@ -67,7 +67,7 @@ class RedisStore:
         (answer,) = await self._exchange(("SET", self._key("i", key), last_seen, "PX", _milliseconds(idle), "XX"))
         self._raise_error(answer)
 
-    async def create(self, new: NewSession, *, replaces: str | None) -> None:
+    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
         """See ``SessionStore.create``."""
         lifetime = _milliseconds(new.lifetime)
         commands: list[Command] = [
@@ -75,8 +75,7 @@ class RedisStore:
             ("SET", self._key("t", new.key), new.tokens, "PX", lifetime),
             ("SET", self._key("i", new.key), new.last_seen, "PX", _milliseconds(new.idle)),
         ]
-        if replaces is not None:
-            commands.append(("DEL", *self._keys(replaces)))
+        commands += [("DEL", *self._keys(key)) for key in replaces if key != new.key]
         self._raise_error(*await self._exchange(*commands, at_once=True))
 
     async def tokens(self, key: str) -> bytes | None:
