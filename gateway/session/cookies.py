@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_COOKIE: Final = 4096
 """Octets of name and value together that a browser keeps (RFC 6265bis section 5.6)."""
 
+MAX_LINES: Final = 64 * 1024
+"""Octets of all Cookie lines of one request: a browser's jar for one host is a fraction of it, and more is work for nobody."""
+
 _BLANKS: Final = b" \t"
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
@@ -47,8 +50,15 @@ class CookieNames:
 
 
 def cookie_pairs(headers: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Every ``name=value`` of all Cookie lines, in order. ``HeadersRefused`` for control characters and bytes that are no UTF-8 (CK-17)."""
+    """Every ``name=value`` of all Cookie lines, in order.
+
+    ``HeadersRefused`` for more than ``MAX_LINES`` octets, control characters and bytes that are no UTF-8 (CK-17).
+    """
+    octets = 0
     for line in headers:
+        octets += len(line)
+        if octets > MAX_LINES:
+            raise HeadersRefused(f"more than {MAX_LINES} octets of Cookie headers")
         if _CONTROLS.search(line):
             raise HeadersRefused("Cookie header with a control character")
         if not line.isascii():

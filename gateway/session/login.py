@@ -35,6 +35,7 @@ CLOCK_SKEW: Final = 60.0
 """Seconds that another replica's clock may be ahead of ours."""
 
 _MAX_CANDIDATES: Final = 8
+_MAX_OPENED: Final = 16
 _MAX_DELETED: Final = 16
 _SUFFIX_LENGTH: Final = 16
 _SUFFIX: Final = re.compile(rf"[A-Za-z0-9_-]{{{_SUFFIX_LENGTH}}}", re.ASCII)
@@ -128,15 +129,18 @@ def open_login(  # noqa: PLR0913  # what opens it, where it is, which it is, and
 def surplus_logins(cookie_headers: Sequence[bytes], names: CookieNames, keyring: Keyring, *, keep: int) -> list[str]:
     """Names of login cookies to delete so that at most ``keep`` stay: those that do not open first, then the oldest (CK-28).
 
-    To set one more pass ``keep=MAX_LOGINS - 1``. At most 16 at once, so that a planted jar does not become a large answer.
+    To set one more pass ``keep=MAX_LOGINS - 1``. At most 16 at once, so that a planted jar does not become a large answer; and no more
+    than the first 16 are opened, so that it does not become work: we never let a browser hold that many, so the rest goes unread.
     """
     started: dict[str, int] = {}
+    opened = 0
     for raw_name, value in cookie_pairs(cookie_headers):
         name = raw_name.decode("latin-1")
         # Only a name that we could have set may go into a Set-Cookie of ours.
         if not name.startswith(names.login_prefix) or not _SUFFIX.fullmatch(name[len(names.login_prefix) :]):
             continue
-        login = _read(keyring, names, name, value)
+        login = _read(keyring, names, name, value) if opened < _MAX_OPENED else None
+        opened += 1
         started[name] = max(started.get(name, -1), -1 if login is None else login.started)
     in_order = sorted(started, key=lambda name: started[name])
     return in_order[: max(0, min(len(in_order) - keep, _MAX_DELETED))]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import HeadersRefused
-from gateway.session.cookies import CookieNames, cookie_values, delete_cookie, set_cookie
+from gateway.session.cookies import MAX_LINES, CookieNames, cookie_values, delete_cookie, set_cookie
 
 S = b"__Host-gateway"
 UNICODE_SPACES = [0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
@@ -66,6 +66,14 @@ def test_a_name_with_unicode_space_is_another_name(space):
 def test_lines_that_are_no_cookies_are_refused(line):
     with pytest.raises(HeadersRefused):
         cookie_values([line], S)
+
+
+def test_cookies_are_read_up_to_their_bound_over_all_lines():
+    half = MAX_LINES // 2
+    assert cookie_values([b"a=".ljust(half, b"x"), (S + b"=").ljust(half, b"y")], S) == [b"y" * (half - len(S) - 1)]
+    for lines in ([b"a=".ljust(MAX_LINES + 1, b"x")], [b"a=".ljust(half, b"x"), b"b=".ljust(half + 1, b"x")]):
+        with pytest.raises(HeadersRefused):
+            cookie_values(lines, S)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=4))

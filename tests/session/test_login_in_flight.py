@@ -213,6 +213,38 @@ def test_a_planted_jar_does_not_become_a_large_answer():
     assert len(surplus_logins(jar, NAMES, KEYRING, keep=4)) == 16
 
 
+class Counting(Keyring):
+    """A keyring that knows how often it was asked to open something."""
+
+    asked = 0
+
+    def open(self, purpose, sealed, *, bound_to):
+        self.asked += 1
+        return super().open(purpose, sealed, bound_to=bound_to)
+
+
+@pytest.mark.parametrize("pairs", [1500, 17, 16, 3])
+def test_a_planted_jar_does_not_become_work(pairs: int):
+    keyring = Counting([bytes(range(32))])
+    jar = ["; ".join(f"{NAMES.login_prefix}{number:016d}=x" for number in range(pairs)).encode()]
+    surplus_logins(jar, NAMES, keyring, keep=4)
+    assert keyring.asked == min(pairs, 16)
+
+
+def test_one_name_many_times_does_not_become_work():
+    keyring = Counting([bytes(range(32))])
+    surplus_logins(["; ".join([f"{NAMES.login_prefix}{'j' * 16}=x"] * 1000).encode()], NAMES, keyring, keep=4)
+    assert keyring.asked == 16
+
+
+def test_behind_a_planted_jar_the_unread_go_before_the_logins_that_open():
+    (good,) = header_of(login_of())
+    jar = [good + b"; " + "; ".join(f"{NAMES.login_prefix}{number:016d}=x" for number in range(40)).encode()]
+    surplus = surplus_logins(jar, NAMES, KEYRING, keep=4)
+    assert len(surplus) == 16
+    assert login_cookie_name(NAMES, STATE) not in surplus
+
+
 def test_a_secret_of_another_length_is_refused():
     with pytest.raises(ValueError, match="32 bytes"):
         begin_login(b"short", provider="main", return_to="/", now=0)
