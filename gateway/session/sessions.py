@@ -147,8 +147,9 @@ class Sessions:
 
     async def claim_login(self, state: str) -> bool:
         """Whether this is the first callback with this ``state``, over all replicas (ST-05)."""
+        # No longer than the login's cookie is good for, by the clock of the replica that is furthest behind the one that began it.
         name = hashed(b"gateway login state", state.encode("utf-8", "surrogatepass"))
-        return await self._store.claim(name, lifetime=self._lifetimes.login + 2 * CLOCK_SKEW)
+        return await self._store.claim(name, lifetime=self._lifetimes.login + CLOCK_SKEW)
 
     def replaced_by_next_login(self, found: Found) -> str:
         """What ``Login.replaces`` carries so that the next login destroys this session."""

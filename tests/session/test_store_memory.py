@@ -82,19 +82,23 @@ async def test_sessions_at_their_end_make_room(clock: Clock):
     await store.create(new(1), replaces=())
 
 
-async def test_claims_are_bounded_too(clock: Clock):
-    store = MemoryStore(clock=clock, max_claims=2)
-    assert await store.claim("a", lifetime=600.0)
-    assert await store.claim("b", lifetime=900.0)
-    with pytest.raises(StoreUnavailable):
-        await store.claim("c", lifetime=600.0)
-    assert await store.claim("a", lifetime=600.0) is False
-    clock.now += 600
-    assert await store.claim("c", lifetime=600.0)
-    with pytest.raises(StoreUnavailable):
-        await store.claim("d", lifetime=600.0)
-    clock.now += 300
-    assert await store.claim("d", lifetime=600.0)
+async def test_strangers_who_fill_the_claims_keep_nobody_from_signing_in(clock: Clock):
+    store = MemoryStore(clock=clock, max_claims=3)
+    assert [await store.claim(name, lifetime=660.0) for name in "abcde"] == [True] * 5
+    assert [await store.claim(name, lifetime=660.0) for name in "edc"] == [False] * 3, "the youngest are kept"
+    assert await store.claim("a", lifetime=660.0), "the oldest made room"
+    assert await store.claim("c", lifetime=660.0), "and so did the next"
+
+
+async def test_claims_that_ended_make_room_first(clock: Clock):
+    store = MemoryStore(clock=clock, max_claims=3)
+    for name in "ab":
+        assert await store.claim(name, lifetime=660.0)
+    clock.now += 659
+    assert await store.claim("c", lifetime=660.0)
+    clock.now += 1
+    assert [await store.claim(name, lifetime=660.0) for name in "de"] == [True, True]
+    assert [await store.claim(name, lifetime=660.0) for name in "cde"] == [False] * 3
 
 
 async def test_closing_keeps_nobody(clock: Clock):

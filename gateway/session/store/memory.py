@@ -1,14 +1,16 @@
 """The store of one process: bounded, expiring, under the same promises as Redis; gone when the process ends.
 
-Answers invariant 14: when it is full of live sessions it takes no new login (``StoreUnavailable``) and drops nobody.
+Answers invariant 14: when it is full of live sessions it takes no new login (``StoreUnavailable``) and drops nobody; when strangers fill
+it with logins that were called back, the oldest of those make room, and people go on signing in.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import StoreUnavailable
 from gateway.session.store.protocol import NewSession, Stored
@@ -25,8 +27,9 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.time, max_sessions: int = MAX_SESSIONS, max_claims: int = MAX_CLAIMS) -> None:
         self._clock = clock
-        self._sessions: _Shelf[_Kept] = _Shelf(max_sessions)
-        self._claims: _Shelf[_Claim] = _Shelf(max_claims)
+        self._sessions = _Shelf(max_sessions)
+        self._claims: OrderedDict[str, float] = OrderedDict()
+        self._max_claims = max_claims
 
     async def read(self, key: str) -> Stored:
         """See ``SessionStore.read``."""
@@ -62,13 +65,21 @@ class MemoryStore:
         return None if kept is None else kept.new.tokens
 
     async def claim(self, name: str, *, lifetime: float) -> bool:
-        """See ``SessionStore.claim``."""
+        """See ``SessionStore.claim``. Of more claims than there is room for, the oldest are forgotten.
+
+        That is safe: a claim is the third of three locks. The login cookie was deleted with the answer to the first callback, and the
+        provider takes a code once (RFC 6749 section 4.1.2). To refuse instead would let whoever begins logins close sign-in for everybody.
+        """
         now = self._clock()
-        earlier = self._claims.items.get(name)
-        if earlier is not None and now < earlier.deadline:
+        # Every claim has the same lifetime, so the first that came is the first to end.
+        while self._claims and next(iter(self._claims.values())) <= now:
+            self._claims.popitem(last=False)
+        if now < self._claims.get(name, now):
             return False
-        if not self._claims.put(name, _Claim(now + lifetime), now=now, instead_of=()):
-            raise StoreUnavailable("the memory store is full of logins in flight")
+        self._claims.pop(name, None)
+        self._claims[name] = now + lifetime
+        if len(self._claims) > self._max_claims:
+            self._claims.popitem(last=False)
         return True
 
     async def ready(self) -> None:
@@ -77,16 +88,11 @@ class MemoryStore:
     async def close(self) -> None:
         """See ``SessionStore.close``: nobody is kept."""
         self._sessions.items.clear()
-        self._claims.items.clear()
+        self._claims.clear()
 
     def _live(self, key: str, now: float) -> _Kept | None:
         kept = self._sessions.items.get(key)
         return kept if kept is not None and now < kept.until else None
-
-
-class _Perishable(Protocol):
-    @property
-    def deadline(self) -> float: ...
 
 
 @dataclass(slots=True)
@@ -101,23 +107,15 @@ class _Kept:
         return min(self.until, self.idle_until)
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    deadline: float
-
-
-Item = TypeVar("Item", bound=_Perishable)
-
-
 @dataclass(slots=True)
-class _Shelf(Generic[Item]):
-    """A bounded dict of things that perish. It is swept when full, and not again before something on it can have perished."""
+class _Shelf:
+    """A bounded dict of sessions. It is swept when full, and not again before something on it can have perished."""
 
     most: int
-    items: dict[str, Item] = field(default_factory=dict)
+    items: dict[str, _Kept] = field(default_factory=dict)
     none_before: float = math.inf
 
-    def put(self, key: str, item: Item, *, now: float, instead_of: tuple[str, ...]) -> bool:
+    def put(self, key: str, item: _Kept, *, now: float, instead_of: tuple[str, ...]) -> bool:
         """Place ``item`` and take ``instead_of`` away; False, with nothing changed, when no place is left."""
         leaving = {key, *instead_of}
         if self._left_without(leaving) >= self.most:
