@@ -30,6 +30,7 @@ class Watched(Upstream):
             pass_on(data)
 
         connection.data_received = count
+        connection._transport.set_protocol(connection)  # uvloop remembers the method, not the name
         return connection
 
     async def held(self):
@@ -42,7 +43,7 @@ async def small_client(gateway):
     """A connected socket with small kernel buffers, which nobody reads in the background."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    sock.setblocking(False)
+    sock.settimeout(0)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", gateway.port))
     return sock
 

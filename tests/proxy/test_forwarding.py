@@ -31,7 +31,11 @@ async def test_small_answer_passes_whole_and_the_connection_stays_open(world):
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
 async def test_every_method_carries_a_body_both_ways(world, method, chunked):
     gateway, upstream = await world(echo)
-    framed = (b"Transfer-Encoding: chunked", b"5;ext=1\r\nhello\r\n0\r\nX-Forwarded-User: admin\r\n\r\n") if chunked else (b"Content-Length: 005", b"hello")
+    framed = (
+        (b"Transfer-Encoding: chunked", b"5;ext=1\r\nhello\r\n0\r\nX-Forwarded-User: admin\r\n\r\n")
+        if chunked
+        else (b"Content-Length: 005", b"hello")
+    )
     answer = await gateway.ask(method.encode() + b" /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + framed[0] + b"\r\n\r\n" + framed[1])
     assert b"\r\nX-Seen: " + method.encode() in answer
     assert answer.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
@@ -103,7 +107,11 @@ async def test_upload_that_breaks_off_never_looks_whole_upstream(world):
 
 @pytest.mark.parametrize(
     "broken",
-    [pytest.param(b"zz\r\n", id="no hex"), pytest.param(b"3\r\nabcX\r\n", id="no line end"), pytest.param(b"3\nabc\r\n", id="bare line feed")],
+    [
+        pytest.param(b"zz\r\n", id="no hex"),
+        pytest.param(b"3\r\nabcX\r\n", id="no line end"),
+        pytest.param(b"3\nabc\r\n", id="bare line feed"),
+    ],
 )
 async def test_malformed_chunks_after_good_ones_are_refused_and_break_the_upload(world, broken):
     async def script(connection):

@@ -56,7 +56,9 @@ HEAD_OK = b"HTTP/1.1 200 OK\r\n"
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nok", id="empty length"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nok", id="length beyond 63 bits"),
         pytest.param(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", id="101 unasked"),
-        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", id="a thousand interim answers"),
+        pytest.param(
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", id="a thousand interim answers"
+        ),
         pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", id="head beyond 64 KiB"),
         pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000, id="head beyond 64 KiB without an end"),
         pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 201 + b"\r\n", id="201 headers"),
@@ -240,14 +242,13 @@ async def test_trailers_and_chunk_extensions_are_dropped(world):
 
 
 async def test_redirects_challenges_and_encodings_pass_untouched(world):
-    head = (
-        b"HTTP/1.1 302 Moved Temporarily\r\nLocation: http://up:8000/x?y=%zz\r\nWWW-Authenticate: Basic realm=\"app\"\r\n"
-        b"Content-Encoding: gzip\r\nX-Latin: caf\xe9\r\nContent-Length: 4\r\n\r\n"
-    )  # fmt: skip
-    gateway, upstream = await world(answering(head + b"\x1f\x8b\0\xff"))
+    passing = (
+        b"HTTP/1.1 302 Moved Temporarily\r\nLocation: http://up:8000/x?y=%zz\r\nWWW-Authenticate: Basic realm=app\r\n"
+        b"Content-Encoding: gzip\r\nX-Latin: caf\xe9\r\n"
+    )
+    gateway, upstream = await world(answering(passing + b"Content-Length: 4\r\n\r\n\x1f\x8b\0\xff"))
     answer = await gateway.ask(GET)
-    assert answer.startswith(b"HTTP/1.1 302 Moved Temporarily\r\nLocation: http://up:8000/x?y=%zz\r\nWWW-Authenticate: Basic realm=\"app\"\r\n")  # fmt: skip
-    assert b"\r\nContent-Encoding: gzip\r\nX-Latin: caf\xe9\r\n" in answer
+    assert answer.startswith(passing)
     assert answer.endswith(b"\r\n\r\n\x1f\x8b\0\xff")
     assert len(upstream.connections) == 1
 
@@ -282,9 +283,7 @@ async def test_body_that_stands_still_breaks_off_in_the_limit_for_bodies(world):
     gateway, upstream = await world(answering(HEAD_OK + b"Content-Length: 9\r\n\r\nok", then="hold"), timeouts=Timeouts(head=60, idle=0.05))
     client = await gateway.client()
     await client.send(GET)
-    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-        await client.head()
-        await client.read(9)
+    await client.rest_until_reset()
     await upstream.dropped()
 
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     Script = Callable[["Connection"], Awaitable[None]]
@@ -75,8 +76,8 @@ class Connection:
         try:
             self.writer.write(data)
             await self.writer.drain()
-        except ConnectionError:
-            pass
+        except (ConnectionError, RuntimeError):
+            pass  # uvloop calls it a RuntimeError
 
     def reset(self) -> None:
         """Drop the connection at once."""
@@ -126,13 +127,15 @@ class RawUpstream:
 
 
 @asynccontextmanager
-async def raw_upstream(script: Script, *, unix_path: str | None = None) -> AsyncIterator[RawUpstream]:
+async def raw_upstream(
+    script: Script, *, host: str = "127.0.0.1", unix_path: str | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawUpstream]:
     """A raw upstream on a free port of loopback, or on a unix socket."""
     upstream = RawUpstream(script)
     if unix_path is not None:
         server = await asyncio.start_unix_server(upstream.serve, unix_path)
     else:
-        server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(upstream.serve, host, 0, ssl=tls)
         upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

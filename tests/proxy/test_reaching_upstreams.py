@@ -1,0 +1,93 @@
+"""Unix sockets, IPv6 and TLS: UP-31, UP-32."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+import tempfile
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support.raw_upstream import answering, raw_upstream
+
+GET = b"GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+OK = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+async def test_unix_socket(gateway_for):
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/app.sock"
+        async with raw_upstream(OK, unix_path=path) as upstream, gateway_for(f"unix:{path}") as gateway:
+            assert (await gateway.ask(GET)).endswith(b"\r\n\r\nok")
+            assert b"\r\nHost: a\r\n" in upstream.received
+
+
+async def test_ipv6(gateway_for):
+    async with raw_upstream(OK, host="::1") as upstream, gateway_for(f"http://[::1]:{upstream.port}") as gateway:
+        assert (await gateway.ask(GET)).endswith(b"\r\n\r\nok")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A self-signed certificate for localhost and 127.0.0.1: (certificate file, key file)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    files = Path(folder, "certificate.pem"), Path(folder, "key.pem")
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )  # fmt: skip
+    return files
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "status"),
+    [
+        pytest.param("localhost", True, b"200", id="a certificate that is trusted"),
+        pytest.param("127.0.0.1", True, b"200", id="by address"),
+        pytest.param("localhost", False, b"502", id="UP-31 a certificate that nobody trusts"),
+        pytest.param("127.0.0.2", True, b"502", id="UP-31 a certificate for another host"),
+    ],
+)
+async def test_tls(gateway_for, certificate, host, trusted, status):
+    names = []
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*certificate)
+    server.sni_callback = lambda _socket, name, _context: names.append(name)
+    client = ssl.create_default_context(cafile=certificate[0] if trusted else None)
+    async with raw_upstream(OK, host="0.0.0.0", tls=server) as upstream:  # noqa: S104 - to be reached as 127.0.0.2 too
+        async with gateway_for(f"https://{host}:{upstream.port}", tls=client) as gateway:
+            answer = await gateway.ask(GET)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert upstream.received.startswith(b"GET /p ") == (status == b"200")
+    assert names == (["localhost"] if host == "localhost" else [None])
+
+
+async def test_plain_http_behind_https_is_502(gateway_for):
+    async def script(connection):
+        await connection.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await connection.rest()
+
+    async with raw_upstream(script) as upstream, gateway_for(f"https://127.0.0.1:{upstream.port}") as gateway:
+        assert (await gateway.ask(GET)).startswith(b"HTTP/1.1 502")
