@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from gateway.errors import ProviderFailed
 
@@ -25,16 +25,9 @@ _ABSOLUTE: Final = re.compile(
     r"https?://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?(?P<rest>[/?][!$-;=?-Z_a-z~\[\]]*)?\Z"
 )
 
-
-def is_loopback(url: str) -> bool:
-    """Whether an absolute URL names this machine: localhost or a loopback address."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+_NAME: Final = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?\Z")
+# WHATWG URL section 3.5: what ends in a number is an IPv4 address or no host; resolvers read 127.1 and 0x7f000001 as one, others do not.
+_ENDS_IN_A_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?\Z")
 
 
 def check_endpoint(name: str, value: object, settings: ProviderSettings) -> str:
@@ -50,7 +43,11 @@ def check_endpoint(name: str, value: object, settings: ProviderSettings) -> str:
     match = _ABSOLUTE.match(value)
     if match is None or int(match["port"] or 1) not in range(1, 65536):
         raise ProviderFailed(f"provider {settings.id}: {name} in the metadata is no absolute URL without user information and fragment")
-    if value.startswith("http://") and not (settings.issuer.startswith("http://") and (settings.insecure_http or is_loopback(value))):
+    try:
+        loopback = _is_loopback(match["host"])
+    except ValueError:
+        raise ProviderFailed(f"provider {settings.id}: {name} in the metadata names no host that can be read in one way") from None
+    if value.startswith("http://") and not (settings.issuer.startswith("http://") and (settings.insecure_http or loopback)):
         raise ProviderFailed(f"provider {settings.id}: {name} in the metadata is plain http")
     return value
 
@@ -66,3 +63,15 @@ def with_parameters(endpoint: str, parameters: Mapping[str, str], settings: Prov
         raise ProviderFailed(f"provider {settings.id}: an endpoint in the metadata has a parameter of ours in its query")
     added = urlencode(parameters, quote_via=quote, safe="")
     return f"{base}?{query}&{added}" if query else f"{base}?{added}"
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host names this machine; ``ValueError`` for what is neither an address nor a name (RFC 3986 section 3.2.2)."""
+    if host.startswith("["):
+        return ipaddress.IPv6Address(host[1:-1]).is_loopback
+    if _ENDS_IN_A_NUMBER.match(host):
+        return ipaddress.IPv4Address(host).is_loopback
+    if not _NAME.match(host):
+        raise ValueError("not a name")
+    name = host.lower()
+    return name == "localhost" or name.endswith(".localhost")
