@@ -9,7 +9,10 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     ├── RequestRefused            the caller sent what we do not accept                   4xx
     │   ├── TargetRefused         request-target not canonical, or read in two ways       400  target_refused
     │   ├── HeadersRefused        a header that could be read in two ways                 400  headers_refused
+    │   ├── HeadersTooLarge       more header bytes than anybody needs                    431  headers_too_large
     │   ├── RequestTooLarge       more bytes than this endpoint takes                     413  request_too_large
+    │   ├── RequestTimeout        a body that stopped coming                              408  request_timeout
+    │   ├── ExpectationRefused    an Expect other than 100-continue                       417  expectation_refused
     │   ├── HostUnknown           a Host that is none of ours                             421  host_unknown
     │   ├── RouteMissing          no route takes this path                                404  route_missing
     │   ├── VersionRefused        HTTP 0.9, 2.0 or another that we do not speak here      505  version_refused
@@ -27,6 +30,8 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     │   ├── ProviderTimeout       no answer in time                                       504  provider_timeout
     │   └── ProviderUnavailable   no metadata or keys yet; try again                      503  provider_unavailable
     ├── StoreUnavailable          Redis is down: nobody is signed out                     503  store_unavailable
+    │   ├── LoginUnavailable      a sign-in cannot be finished now; its code is unspent   503  login_unavailable
+    │   └── LoginInterrupted      the code was spent, the session could not be kept       503  login_interrupted
     ├── UpstreamFailed            the app did not answer, or not in HTTP                  502  upstream_failed
     │   └── UpstreamTimeout       the app did not answer in time                          504  upstream_timeout
     ├── GatewayFailed             a fault of ours; nothing went on from it                500  gateway_failed
@@ -97,6 +102,31 @@ class HeadersRefused(RequestRefused):
 
     code = "headers_refused"
     public = "This request carries headers that can be read in more than one way, so it went no further."
+
+
+class HeadersTooLarge(RequestRefused):
+    """More header or cookie bytes than anybody needs (RFC 6585 section 5)."""
+
+    status = 431
+    code = "headers_too_large"
+    public = "Your browser sent more than this address accepts, usually too many cookies. Delete the cookies of this site and try again."
+    way_on = WayOn.RETRY
+
+
+class RequestTimeout(RequestRefused):
+    """A body of a form of ours that stopped coming (RFC 9110 section 15.5.9)."""
+
+    status = 408
+    code = "request_timeout"
+    public = "This request did not arrive in time."
+
+
+class ExpectationRefused(RequestRefused):
+    """An Expect header other than 100-continue (RFC 9110 section 10.1.1)."""
+
+    status = 417
+    code = "expectation_refused"
+    public = "This request expects something that this address does not do."
 
 
 class RequestTooLarge(RequestRefused):
@@ -254,6 +284,21 @@ class StoreUnavailable(GatewayError):
     public = "Sign-ins cannot be checked at the moment. You are still signed in; please try again shortly."
     way_on = WayOn.RETRY
     retry_after = 5
+
+
+class LoginUnavailable(StoreUnavailable):
+    """The store is down before the code is spent: the same answer can be tried again while the login lasts."""
+
+    code = "login_unavailable"
+    public = "Your sign-in cannot be finished at the moment. Please try again shortly."
+
+
+class LoginInterrupted(StoreUnavailable):
+    """The code was spent and the session could not be kept: nobody is signed in, and the login is used up."""
+
+    code = "login_interrupted"
+    public = "Your sign-in could not be finished, because sign-ins cannot be kept at the moment. Please sign in again shortly."
+    way_on = WayOn.SIGN_IN
 
 
 class UpstreamFailed(GatewayError):

@@ -56,6 +56,12 @@ def _check_server(server: Server, findings: Findings) -> None:
             findings.fault(path, "this origin stands here twice; keep one", breaks=False)
         elif not _distinguishable(origin, earlier):
             findings.fault(path, "its Host header is that of an origin above, so the two could not be told apart; keep one", breaks=False)
+        elif any(origin.host == other.host for other in earlier):
+            findings.fault(
+                path,
+                "it would share cookies with an origin above, since cookies ignore ports; give it a host of its own",
+                breaks=False,
+            )
         insecure = origin.scheme == "http" and not is_loopback(origin.host) and server.insecure_http is None
         if insecure and findings.sound(("server", "insecure_http")):
             remedy = "write https, or insecure_http: allowed beside it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -9,9 +10,11 @@ from aiohttp import web
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gateway.server.parts import Parts
 
-HEADERS = {"Cache-Control": "no-store", "Server": "gateway"}
+HEADERS = {"Cache-Control": "no-store", "Server": "gateway", "Content-Type": "application/json"}
 
 
 class Readiness:
@@ -23,24 +26,24 @@ class Readiness:
         self.draining = False
 
 
-def build_admin(parts: Parts, readiness: Readiness) -> web.Application:
-    """The admin application: two probes, each a JSON object and a status."""
+def build_admin(parts: Parts, readiness: Readiness) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """The handler of the admin listener: two probes, each a status and a JSON object; 404 and 405 for everything else."""
 
-    async def livez(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"}, headers=HEADERS)
-
-    async def readyz(_request: web.Request) -> web.Response:
+    async def admin(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path not in ("/livez", "/readyz"):
+            return _answer(404, {"error": "route_missing"})
+        if request.method not in ("GET", "HEAD"):
+            return _answer(405, {"error": "method_refused"})
+        if request.path == "/livez":
+            return _answer(200, {"status": "alive"})
         missing = await _missing(parts, readiness)
-        return web.json_response(
-            {"status": "not ready" if missing else "ready", "missing": missing},
-            status=503 if missing else 200,
-            headers=HEADERS,
-        )
+        return _answer(503 if missing else 200, {"status": "not ready" if missing else "ready", "missing": missing})
 
-    application = web.Application()
-    application.router.add_get("/livez", livez)
-    application.router.add_get("/readyz", readyz)
-    return application
+    return admin
+
+
+def _answer(status: int, told: dict[str, str | list[str]]) -> web.Response:
+    return web.Response(status=status, body=json.dumps(told).encode(), headers=HEADERS)
 
 
 async def _missing(parts: Parts, readiness: Readiness) -> list[str]:

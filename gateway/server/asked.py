@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.target import canonical_target
-from gateway.errors import HeadersRefused, MethodRefused, VersionRefused
+from gateway.errors import ExpectationRefused, HeadersRefused, HeadersTooLarge, MethodRefused, VersionRefused
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 """CONNECT would make us a tunnel, TRACE would reflect cookies and identity headers (RFC 9110 sections 9.3.6 and 9.3.8)."""
+
+
+COOKIE_BYTES = 32 * 1024
+"""All Cookie lines together: four times what browsers keep for one site's usual needs, little enough to look through (CK-11)."""
 
 
 class Asked:
@@ -31,12 +35,16 @@ class Asked:
         self.cookies = cookies
 
 
-def read_request(request: web.BaseRequest) -> Asked:
+def read_request(  # noqa: C901 - one pass over the headers, a branch a name
+    request: web.BaseRequest,
+) -> Asked:
     """Read a request once, or refuse it.
 
     Raises:
         MethodRefused: CONNECT and TRACE.
         HeadersRefused: no Host or more than one, a transfer coding other than ``chunked`` alone.
+        HeadersTooLarge: more cookies than ``COOKIE_BYTES``.
+        ExpectationRefused: an Expect other than 100-continue.
         VersionRefused: an HTTP version that is neither 1.0 nor 1.1.
         TargetRefused: a request-target that is not canonical.
     """
@@ -46,6 +54,7 @@ def read_request(request: web.BaseRequest) -> Asked:
         raise MethodRefused(f"method {request.method}", allow=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
     host: bytes | None = None
     cookies: tuple[bytes, ...] = ()
+    cookie_bytes = 0
     for name, value in request.raw_headers:
         size = len(name)
         if size == 4 and name.lower() == b"host":  # noqa: PLR2004 - the length of the name beside it
@@ -54,8 +63,13 @@ def read_request(request: web.BaseRequest) -> Asked:
             host = value
         elif size == 6 and name.lower() == b"cookie":  # noqa: PLR2004 - the same
             cookies += (value,)
+            cookie_bytes += len(value)
+        elif size == 6 and name.lower() == b"expect" and value.lower() != b"100-continue":  # noqa: PLR2004 - the same
+            raise ExpectationRefused("Expect other than 100-continue")
         elif size == 17 and name.lower() == b"transfer-encoding":  # noqa: PLR2004 - the same
             _check_transfer_encoding(request)
+    if cookie_bytes > COOKIE_BYTES:
+        raise HeadersTooLarge("Cookie lines")
     if host is None:
         raise HeadersRefused("no Host line")
     return Asked(target=canonical_target(request.raw_path), host=host.decode("latin-1"), cookies=cookies)

@@ -6,7 +6,6 @@ store is down (invariant 9), gives a new id at every birth (invariant 6), and re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from aiohttp_session import AbstractStorage, Session
@@ -19,21 +18,13 @@ from gateway.session.sessions import Found
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.identity import Identity
-    from gateway.oidc.provider import SignedIn
     from gateway.server.parts import Parts
+    from gateway.session.handle import Handle
 
 FOUND = "found"
-BIRTH = "birth"
-
-
-@dataclass(frozen=True, slots=True)
-class Birth:
-    """What a new session is made of: a finished handshake, and the store keys of the sessions that it takes the place of."""
-
-    signed_in: SignedIn
-    identity: Identity
-    replaces: tuple[str, ...]
+PRESENTED = "presented"
+BORN = "born"
+"""Keys of the mapping: the live session, every session that the request's cookies open, and the cookie of one just begun."""
 
 
 class BrowserSessions(AbstractStorage):
@@ -45,7 +36,7 @@ class BrowserSessions(AbstractStorage):
 
     @override
     def load_cookie(self, request: web.Request) -> str | None:
-        """The first value of the origin's session cookie, byte-exact; ``load_session`` looks at all of them."""
+        """The first value of the origin's session cookie, byte-exact: who asks the library's way gets no trimmed one (CK-13)."""
         values = cookie_values(cookie_lines(request), site_of(self._parts, request).names.session.encode())
         return values[0].decode("latin-1") if values else None
 
@@ -53,16 +44,20 @@ class BrowserSessions(AbstractStorage):
     async def load_session(self, request: web.Request) -> Session:
         found = await self._parts.sessions.find(cookie_lines(request), site_of(self._parts, request).names)
         if isinstance(found, Found):
-            return Session(found.handle, data={"created": found.session.created, "session": {FOUND: found}}, new=False)
-        return Session(None, data=None, new=True)
+            held = {FOUND: found, PRESENTED: (found.handle,)}
+            return Session(found.handle, data={"created": found.session.created, "session": held}, new=False)
+        session = Session(None, data=None, new=True)
+        if found.handles:
+            session[PRESENTED] = found.handles
+        return session
 
     @override
     async def save_session(self, request: web.Request, response: web.StreamResponse, session: Session) -> None:
+        """Tell the browser: a cookie for a session just begun, none for one that was invalidated. The store was told by the endpoint."""
         names = site_of(self._parts, request).names
-        birth = cast("Birth | None", session.get(BIRTH))
-        if birth is not None:
-            cookie, _ = await self._parts.sessions.begin(birth.signed_in, birth.identity, names, replaces=birth.replaces)
-            response.headers.add("Set-Cookie", set_cookie(names.session, cookie, names, max_age=None))
+        born = cast("str | None", session.get(BORN))
+        if born is not None:
+            response.headers.add("Set-Cookie", set_cookie(names.session, born, names, max_age=None))
         elif session.empty:
             response.headers.add("Set-Cookie", delete_cookie(names.session, names))
 
@@ -75,3 +70,8 @@ def cookie_lines(request: web.BaseRequest) -> tuple[bytes, ...]:
 def signed_in(session: Session) -> Found | None:
     """The live session behind an ``aiohttp_session`` session, or None for somebody who is not signed in."""
     return cast("Found | None", session.get(FOUND))
+
+
+def presented(session: Session) -> tuple[Handle, ...]:
+    """Every live session that the request's cookies open. More than one is nobody's session, but all of them can be ended."""
+    return cast("tuple[Handle, ...]", session.get(PRESENTED, ()))

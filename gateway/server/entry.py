@@ -5,7 +5,6 @@ Answers invariants 1 and 2: no byte goes upstream before ``decide`` said so, and
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, assert_never
 
 from aiohttp import web
@@ -16,9 +15,11 @@ from gateway.access.forwarded import client_address, forwarded_headers
 from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
 from gateway.access.target import is_own
-from gateway.errors import CrossSiteRefused, GatewayError, MethodRefused, RouteMissing, VersionRefused
+from gateway.errors import CrossSiteRefused, GatewayError, RequestRefused, RouteMissing, VersionRefused
 from gateway.proxy.relay import forward
+from gateway.proxy.websocket import asks_for_websocket
 from gateway.server import refusals
+from gateway.server.application import check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.login import ask_to_sign_in, send_to_provider
 from gateway.session.sessions import Found
@@ -42,7 +43,6 @@ class Entry:
         self._endpoints = endpoints
         self._prefix = parts.settings.server.prefix
         self._callback = self._prefix + "/callback"
-        self._detached: set[asyncio.Task[web.StreamResponse]] = set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every failure becomes its one answer here."""
@@ -52,7 +52,7 @@ class Entry:
             return refusals.respond_in_our_version(request, failure)
         except GatewayError as failure:
             return refusals.respond(request, failure, prefix=self._prefix)
-        except (web.HTTPException, ConnectionError):
+        except ConnectionError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it is, it denies (invariant 9)
             return refusals.respond(request, refusals.fault_of_ours(fault), prefix=self._prefix)
@@ -89,7 +89,7 @@ class Entry:
         upstream = parts.upstreams[route.index]
         if upstream is None:
             raise RouteMissing(f"route {route.path} has no upstream: it is for forward-auth alone")
-        if session is not None and "Upgrade" in request.headers:
+        if session is not None and "Upgrade" in request.headers and asks_for_websocket(request.raw_headers):
             _check_origin(request, site)
         tokens = None
         if session is not None and route.index in parts.token_routes:
@@ -112,28 +112,14 @@ class Entry:
         )
 
     async def _own_endpoint(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        check_endpoint(path.removeprefix(self._prefix), request.method)
         try:
             if path == self._callback:
-                return await self._to_the_end(request)
+                # It runs on when its browser hangs up: a code is redeemed whole or not at all.
+                return await self._parts.detached.shielded(self._endpoints(request))
             return await self._endpoints(request)
-        except web.HTTPNotFound as missing:
-            raise RouteMissing("no such endpoint of ours") from missing
-        except web.HTTPMethodNotAllowed as refused:
-            raise MethodRefused(
-                f"method {request.method} at an endpoint of ours", allow=tuple(sorted(refused.allowed_methods))
-            ) from refused
-
-    async def _to_the_end(self, request: web.BaseRequest) -> web.StreamResponse:
-        """A callback runs on when its browser hangs up: a code is redeemed whole or not at all."""
-        task = asyncio.ensure_future(self._endpoints(request))
-        self._detached.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[web.StreamResponse]) -> None:
-        self._detached.discard(task)
-        if not task.cancelled():
-            task.exception()
+        except web.HTTPException as other:
+            raise RequestRefused(f"the endpoints' application answered {other.status}") from other
 
 
 def _client(request: web.BaseRequest, parts: Parts) -> str:

@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from typing_extensions import override
 
+from gateway.errors import GatewayFailed, HeadersTooLarge
+from gateway.proxy.caller_connection import CallerConnection
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ LINGER_SECONDS = 2.0
 """How long a body that nobody wants is read before its connection is closed."""
 
 
-class _Connection(web.RequestHandler):
+class _Connection(CallerConnection):
     """One client connection. Only what it says about unparsable requests differs from aiohttp's."""
 
     @override
@@ -41,9 +44,15 @@ class _Connection(web.RequestHandler):
         log.info("request.unreadable", status=status, error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")
+        if isinstance(exc, LineTooLong):
+            status, text = HeadersTooLarge.status, HeadersTooLarge.public
+        elif status < 500:  # noqa: PLR2004 - server errors
+            text = "This request cannot be understood."
+        else:
+            text = GatewayFailed.public
         response = web.Response(
             status=status,
-            text="This request cannot be understood.\n" if status < 500 else "The gateway failed.\n",  # noqa: PLR2004 - server errors
+            text=text + "\n",
             headers={"Cache-Control": "no-store", "Server": "gateway"},
         )
         response.force_close()

@@ -47,12 +47,12 @@ SIGN_OUT_PAGE_HEADERS: Final[dict[str, str]] = {
 """What the page with the sign-out form is sent with."""
 
 
-def error_page(*, title: str, text: str, code: str, way_on: tuple[str, str] | None) -> bytes:
+def error_page(*, title: str, text: str, code: str, way_on: tuple[str, str] | None, provider_said: str | None = None) -> bytes:
     """Render a failure: ``title`` and ``text`` are public constants, ``code`` the stable name, ``way_on`` a (label, href) or None.
 
     An empty href is the address shown now: trying again needs nothing of it (a code, a state) written into the page.
     """
-    return _ERROR.render(title=title, text=text, code=code, way_on=_link(way_on)).encode()
+    return _ERROR.render(title=title, text=text, code=code, way_on=_link(way_on), provider_said=provider_said).encode()
 
 
 def sign_out_page(*, action: str, return_to: str | None, name: str | None) -> bytes:

@@ -14,6 +14,7 @@ from gateway.access.return_to import ReturnRules
 from gateway.oidc.provider import Provider
 from gateway.proxy.connector import Upstream
 from gateway.proxy.headers import HeaderRules
+from gateway.server.detached import Detached
 from gateway.session.cookies import CookieNames
 from gateway.session.sealing import Keyring
 from gateway.session.sessions import Sessions
@@ -53,6 +54,7 @@ class Parts:
     upstreams: tuple[Upstream | None, ...]
     token_routes: frozenset[int]
     header_rules: HeaderRules
+    detached: Detached
     clock: Callable[[], float]
 
     def reload_secrets(self, settings: Settings) -> None:
@@ -61,7 +63,8 @@ class Parts:
         self.provider.replace_secret(settings.provider.client_secret)
 
     async def close(self) -> None:
-        """Close the back channel and the store."""
+        """Finish detached work within the grace, then close the back channel and the store."""
+        await self.detached.drain(self.settings.server.shutdown_grace)
         await self.provider.close()
         await self.sessions.close()
 
@@ -85,6 +88,7 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
             cookie_names=frozenset(site.names.session.encode() for site in sites.values()),
             cookie_prefixes=tuple({site.names.login_prefix.encode() for site in sites.values()}),
         ),
+        detached=Detached(),
         clock=clock,
     )
 

@@ -49,10 +49,13 @@ TITLES = {
 }
 
 
-def respond(request: web.BaseRequest, failure: GatewayError, *, prefix: str, return_to: str = "/") -> web.Response:
+def respond(
+    request: web.BaseRequest, failure: GatewayError, *, prefix: str, return_to: str = "/", provider_said: str | None = None
+) -> web.Response:
     """The answer to ``failure``, and its line in the log.
 
-    ``prefix`` is the gateway's own, for the link that signs in and then goes to ``return_to`` (checked already). The connection is
+    ``prefix`` is the gateway's own, for the link that signs in and then goes to ``return_to`` (checked already). ``provider_said`` is
+    the provider's error as ``ValidatedCallback`` lets it be shown: filtered, bounded, and labelled as its words. The connection is
     closed where the request may have a body that nobody will read, or where its framing is in doubt.
     """
     _tell(failure)
@@ -68,6 +71,7 @@ def respond(request: web.BaseRequest, failure: GatewayError, *, prefix: str, ret
             text=failure.public,
             code=failure.code,
             way_on=_link(failure.way_on, prefix, return_to),
+            provider_said=provider_said,
         )
     else:
         headers["Content-Type"] = "application/json"

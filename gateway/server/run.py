@@ -77,7 +77,7 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         assert inner is not None, "AppRunner.setup makes the server"
 
         if settings.admin.listen is not None:
-            admin = web.AppRunner(build_admin(parts, readiness), access_log=None, shutdown_timeout=ADMIN_GRACE)
+            admin = web.ServerRunner(PublicServer(build_admin(parts, readiness)), shutdown_timeout=ADMIN_GRACE)
             await admin.setup()
             stack.push_async_callback(admin.cleanup)
             await _listen(admin, settings.admin.listen)

@@ -50,12 +50,14 @@ def configure(*, stream: TextIO | None = None, level: int = logging.INFO) -> Non
 
 
 class _Libraries(logging.Handler):
-    """Lines of aiohttp, asyncio and others: their template and the kind of exception. What they would fill in may quote a request."""
+    """Lines of aiohttp, asyncio and others: where they come from and the kind of exception. Their words may quote a request."""
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         fault = record.exc_info[0] if isinstance(record.exc_info, tuple) else None
-        get(record.name).warning("library.logged", detail=str(record.msg)[:200], fault=fault.__name__ if fault is not None else None)
+        get(record.name).warning(
+            "library.logged", where=f"{record.filename}:{record.lineno}", fault=fault.__name__ if fault is not None else None
+        )
 
 
 def get(room: str) -> structlog.typing.FilteringBoundLogger:

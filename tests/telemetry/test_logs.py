@@ -55,9 +55,9 @@ def test_what_a_library_logs_comes_without_what_it_would_fill_in() -> None:
     stream = io.StringIO()
     logs.configure(stream=stream)
     fault = ValueError("quoted: a-cookie-value-of-some-length")
-    logging.getLogger("aiohttp.server").error("Error handling %s", "a-cookie-value-of-some-length", exc_info=fault)
+    logging.getLogger("aiohttp.server").error("Error of a-cookie-value-of-some-length", exc_info=fault)
 
     (line,) = stream.getvalue().splitlines()
 
-    assert (json.loads(line)["detail"], json.loads(line)["fault"]) == ("Error handling %s", "ValueError")
+    assert (json.loads(line)["room"], json.loads(line)["fault"]) == ("aiohttp.server", "ValueError")
     assert "a-cookie-value" not in line

@@ -14,7 +14,7 @@ from aiohttp_session import get_session
 
 from gateway.access.return_to import return_target
 from gateway.errors import CrossSiteRefused, ProviderFailed
-from gateway.server.browser_sessions import signed_in
+from gateway.server.browser_sessions import presented, signed_in
 from gateway.server.endpoints.signed_out import seal_return
 from gateway.server.login import redirect
 from gateway.server.pages import SIGN_OUT_PAGE_HEADERS, sign_out_page
@@ -26,28 +26,25 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from gateway.oidc.token_response import Tokens
     from gateway.server.parts import Parts, Site
+    from gateway.session.sessions import Found
 
 log = logs.get("server")
 
 METADATA_WAIT = 2.0
 """Seconds that a sign-out waits for metadata that was never fetched; after that it ends here without the provider."""
 
-_revocations: set[asyncio.Task[None]] = set()
-
 
 async def ask(parts: Parts, request: web.Request) -> web.StreamResponse:
     """The page with the button. A link, an image or a prefetch from anywhere changes nothing."""
     site = site_of(parts, request)
-    found = signed_in(await get_session(request))
-    if found is None:
+    session = await get_session(request)
+    if not presented(session):
         return redirect(site.signed_out_uri)
-    claims = found.session.identity.claims
-    name = next((value for key in ("name", "preferred_username", "email") if isinstance(value := claims.get(key), str) and value), None)
     wanted = one_value(request, "rd")
     page = sign_out_page(
         action=f"{parts.settings.server.prefix}/sign_out",
         return_to=None if wanted is None else return_target(wanted, site.return_rules),
-        name=name or found.session.identity.subject,
+        name=_name(signed_in(session)),
     )
     return web.Response(body=page, headers=PLAIN_HEADERS | SIGN_OUT_PAGE_HEADERS)
 
@@ -63,12 +60,15 @@ async def sign_out(parts: Parts, request: web.Request) -> web.StreamResponse:
     _check_same_origin(request, site)
     wanted = await one_value_of_form(request, "rd")
     session = await get_session(request)
-    found = signed_in(session)
-    tokens = None if found is None else await parts.sessions.end(found.handle)
+    tokens: Tokens | None = None
+    for handle in presented(session):
+        ended = await parts.sessions.end(handle)
+        if ended is not None:
+            # Beside the answer: a slow provider holds nobody up, and what it answers changes nothing here.
+            parts.detached.start(parts.provider.revoke(ended))
+            tokens = ended
+        log.info("session.ended", by="sign_out")
     session.invalidate()
-    if tokens is not None:
-        _revoke(parts, tokens)
-    log.info("session.ended", by="sign_out", had_session=found is not None)
     state = None if wanted is None else seal_return(parts, site, return_target(wanted, site.return_rules))
     return redirect(await _where_next(parts, site, tokens, state))
 
@@ -89,11 +89,13 @@ async def _where_next(parts: Parts, site: Site, tokens: Tokens | None, state: st
     return there or here
 
 
-def _revoke(parts: Parts, tokens: Tokens) -> None:
-    """Beside the answer: a slow provider holds nobody up, and what it answers changes nothing here."""
-    task = asyncio.ensure_future(parts.provider.revoke(tokens))
-    _revocations.add(task)
-    task.add_done_callback(_revocations.discard)
+def _name(found: Found | None) -> str | None:
+    """How the person knows the account that the button signs out."""
+    if found is None:
+        return None
+    claims = found.session.identity.claims
+    names = (claims.get(claim) for claim in ("name", "preferred_username", "email"))
+    return next((name for name in names if isinstance(name, str) and name), found.session.identity.subject)
 
 
 def _check_same_origin(request: web.Request, site: Site) -> None:
