@@ -57,6 +57,7 @@ class BackChannel:
         self._total_timeout = settings.total_timeout
         self._ca_file = settings.ca_file
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._places = asyncio.Semaphore(MAX_CONCURRENT)
         self._waiting = 0
 
@@ -96,7 +97,8 @@ class BackChannel:
             return response.status
 
     async def close(self) -> None:
-        """Close what is open; exchanges under way end in ``ProviderFailed``."""
+        """Close what is open; exchanges under way end in ``ProviderFailed``, later ones in ``ProviderUnavailable``."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -168,6 +170,8 @@ class BackChannel:
 
     def _open(self) -> aiohttp.ClientSession:
         """The session, made in the running loop at the first exchange."""
+        if self._closed:
+            raise ProviderUnavailable(f"provider {self._provider}: the back channel is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._tls(), force_close=True, limit=0),

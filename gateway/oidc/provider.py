@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from gateway.errors import GatewayError, IdTokenRefused, ProviderFailed
+from gateway.errors import GatewayError, IdTokenRefused, ProviderFailed, ProviderUnavailable
 from gateway.oidc.client import BackChannel
 from gateway.oidc.end_session import end_session_url
 from gateway.oidc.id_token import VerifiedClaims, verify_id_token
@@ -58,12 +58,16 @@ class _Kept(Generic[T]):
     """A document of the provider: fetched when first needed, by one task for all who wait; the old one serves until it is replaced.
 
     Up to ``fresh`` seconds of age it is simply used; from then on it is used and fetched anew in the background; from ``usable`` on it is
-    waited for. After a failure nothing is fetched for a pause that doubles from ``FIRST_PAUSE`` to ``LONGEST_PAUSE``.
+    waited for. After a failure nothing is fetched for a pause that doubles from ``FIRST_PAUSE`` to ``LONGEST_PAUSE``. All of it is measured
+    by ``monotonic``: a wall clock that is set back or forth makes nothing old and nothing young.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[T]], clock: Callable[[], float], *, fresh: float, usable: float, name: str) -> None:
-        self._fetch, self._clock, self._fresh, self._usable, self._name = fetch, clock, fresh, usable, name
+    def __init__(
+        self, fetch: Callable[[], Awaitable[T]], monotonic: Callable[[], float], *, fresh: float, usable: float, name: str
+    ) -> None:
+        self._fetch, self._monotonic, self._fresh, self._usable, self._name = fetch, monotonic, fresh, usable, name
         self.value: T | None = None
+        self._closed = False
         self._fetched_at = 0.0
         self._task: asyncio.Task[T | ProviderFailed] | None = None
         self._failures = 0
@@ -73,10 +77,8 @@ class _Kept(Generic[T]):
 
     async def get(self) -> T:
         """The document; raises the ``ProviderFailed`` leaf of the last attempt when there is none that may be used."""
-        now = self._clock()
-        age = now - self._fetched_at
-        # A clock that was set back makes an age below zero: as good as old.
-        if self.value is not None and 0 <= age < self._usable:
+        age = self._monotonic() - self._fetched_at
+        if self.value is not None and age < self._usable:
             if age >= self._fresh:
                 self.refresh_if_due()
             return self.value
@@ -85,7 +87,7 @@ class _Kept(Generic[T]):
 
     def refresh_if_due(self) -> None:
         """Start a fetch, unless one is under way or the last one failed just now."""
-        if self._task is None and not self._pausing():
+        if self._task is None and not self._closed and not self._pausing():
             self._task = asyncio.create_task(self._attempt(), name=f"fetch {self._name}")
 
     async def newer(self, than: T) -> T | None:
@@ -96,23 +98,30 @@ class _Kept(Generic[T]):
         """
         if self.value is not None and self.value is not than:
             return self.value
-        now = self._clock()
+        now = self._monotonic()
         if self._task is None:
-            if self._asked_at is not None and 0 <= now - self._asked_at < UNKNOWN_KEY_INTERVAL:
+            if self._asked_at is not None and now - self._asked_at < UNKNOWN_KEY_INTERVAL:
                 return None
             self._asked_at = now
             self.refresh_if_due()
         return await self._wait()
 
     async def close(self) -> None:
-        """End a fetch that is under way."""
+        """End a fetch that is under way, and begin none any more; those who wait for one get ``ProviderUnavailable``."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _wait(self) -> T:
-        # Shielded: whoever goes away leaves the fetch to those who stay.
-        outcome = self._failure if self._task is None else await asyncio.shield(self._task)
+        outcome: T | ProviderFailed | None = self._failure
+        task = self._task
+        if task is not None:
+            # Not awaited itself: whoever goes away leaves the fetch to those who stay.
+            await asyncio.wait({task})
+            outcome = None if task.cancelled() else task.result()
+        if outcome is None and self._closed:
+            raise ProviderUnavailable(f"the {self._name} is fetched no more: the gateway stops")
         if outcome is None:
             raise ProviderFailed(f"the {self._name} could not be fetched")
         if isinstance(outcome, ProviderFailed):
@@ -123,13 +132,14 @@ class _Kept(Generic[T]):
     async def _attempt(self) -> T | ProviderFailed:
         try:
             value = await self._fetch()
-        except ProviderFailed as failure:
+        except Exception as fault:  # noqa: BLE001 - whatever went wrong, the pause holds, and nobody waits for an exception that nobody takes
+            failure = fault if isinstance(fault, ProviderFailed) else ProviderFailed(f"the {self._name} broke off: {type(fault).__name__}")
             self._failures += 1
-            self._failed_at, self._failure = self._clock(), failure
+            self._failed_at, self._failure = self._monotonic(), failure
             log.warning("document.failed", document=self._name, reason=failure.detail, error=failure.code, attempts=self._failures)
             return failure
         else:
-            self.value, self._fetched_at = value, self._clock()
+            self.value, self._fetched_at = value, self._monotonic()
             self._failures, self._failure = 0, None
             return value
         finally:
@@ -139,30 +149,30 @@ class _Kept(Generic[T]):
         if self._failure is None:
             return False
         pause = min(FIRST_PAUSE * (1 << min(self._failures - 1, 10)), LONGEST_PAUSE)
-        return 0 <= self._clock() - self._failed_at < pause
+        return self._monotonic() - self._failed_at < pause
 
 
 class Provider:
-    """One provider of the configuration. Make it inside the running loop or outside; it connects when first asked."""
+    """One provider of the configuration. Make it inside the running loop or outside; it connects when first asked.
 
-    def __init__(self, settings: ProviderSettings, *, clock: Callable[[], float] = time.time) -> None:
+    ``clock`` gives epoch seconds and judges tokens alone; ``monotonic`` tells how old metadata and keys are, and when to ask again.
+    """
+
+    def __init__(
+        self, settings: ProviderSettings, *, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.settings = settings
         self._clock = clock
         self._channel = BackChannel(settings)
-        self._metadata = _Kept(self._fetch_metadata, clock, fresh=METADATA_FRESH, usable=float("inf"), name="metadata")
-        self._keys = _Kept(self._fetch_keys, clock, fresh=KEYS_FRESH, usable=KEYS_USABLE, name="keys")
-
-    @property
-    def ready(self) -> bool:
-        """Whether metadata and keys were had at least once. Asking does not fetch; ``metadata()`` does, and prepares the keys."""
-        return self._metadata.value is not None and self._keys.value is not None
+        self._metadata = _Kept(self._fetch_metadata, monotonic, fresh=METADATA_FRESH, usable=float("inf"), name="metadata")
+        self._keys = _Kept(self._fetch_keys, monotonic, fresh=KEYS_FRESH, usable=KEYS_USABLE, name="keys")
 
     def replace_secret(self, secret: Secret) -> None:
         """Use another client secret from the next request on."""
         self.settings = replace(self.settings, client_secret=secret)
 
     async def metadata(self) -> Metadata:
-        """The provider's metadata; raises a leaf of ``ProviderFailed`` when there is none yet."""
+        """The provider's metadata, with the keys on their way; raises a leaf of ``ProviderFailed`` when there is none yet."""
         metadata = await self._metadata.get()
         if self._keys.value is None:
             self._keys.refresh_if_due()
@@ -230,7 +240,7 @@ class Provider:
         )
 
     async def close(self) -> None:
-        """End what is under way and close the connections."""
+        """End what is under way and close the connections; what is asked later and needs one raises ``ProviderUnavailable``."""
         await self._metadata.close()
         await self._keys.close()
         await self._channel.close()
