@@ -10,6 +10,8 @@ import pytest
 
 GATEWAY = Path(__file__).parents[2] / "gateway"
 MOST_LINES = 300
+WHOLE = {"errors.py": 400}
+"""Modules that are one drawing: the error tree is read as a whole, and splitting it would hide what it shows."""
 NO_ROOM = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc"}
 """A line without a room means a missing room."""
 
@@ -27,7 +29,7 @@ def test_a_module_begins_with_its_promise(path):
 
 @modules
 def test_a_module_has_one_job(path):
-    assert len(path.read_text().splitlines()) <= MOST_LINES
+    assert len(path.read_text().splitlines()) <= WHOLE.get(path.relative_to(GATEWAY).as_posix(), MOST_LINES)
 
 
 @modules
