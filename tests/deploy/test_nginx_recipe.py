@@ -154,9 +154,19 @@ async def test_the_app_gets_the_same_target_and_the_gateways_identity_once(stage
         pytest.param("theme=dark; __Host-gateway=sealed", ["theme=dark"], id="last"),
         pytest.param("a=1; __Host-gateway=sealed; b=2", ["a=1; b=2"], id="between"),
         pytest.param("my-gateway=theirs; gateway2=theirs", ["my-gateway=theirs; gateway2=theirs"], id="names that only look alike stay"),
+        pytest.param("gateway-login-Ab_-9=sealed; a=1; gateway-login-x=sealed", ["a=1"], id="two logins in flight"),
+        pytest.param(
+            "; ".join(
+                [f"__Host-gateway-login-{n}=sealed" for n in range(3)] + ["a=1", "__Host-gateway=s", "b=2", "__Host-gateway-login-z=s"]
+            ),
+            ["a=1; b=2"],
+            id="a session and four logins in flight",
+        ),
+        pytest.param("; ".join([f"gateway-login-{n}=s" for n in range(5)] + ["gateway=s"]), [], id="as many as there can be"),
+        pytest.param("my-gateway-login-x=theirs", ["my-gateway-login-x=theirs"], id="a login that only looks alike stays"),
     ],
 )
-async def test_the_session_cookie_stays_with_the_gateway(stage, sent, seen):
+async def test_the_gateways_cookies_stay_with_the_gateway(stage, sent, seen):
     assert await ask(stage, headers={"Cookie": sent}) == (200, None)
     assert stage.app.header("cookie") == seen
     assert stage.gateway.header("cookie") == [sent]
