@@ -48,6 +48,14 @@ class Answer:
     document: Mapping[str, JSONValue] | None = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What an endpoint answered when its body does not matter; ``retry_after`` is the field as it came, None when there was none."""
+
+    status: int
+    retry_after: str | None
+
+
 class BackChannel:
     """Exchanges with one provider, each on a connection of its own, so many at a time and no more."""
 
@@ -91,10 +99,10 @@ class BackChannel:
                 document = None
             return Answer(status=response.status, document=document)
 
-    async def post_unread(self, request: FormRequest, name: str) -> int:
+    async def post_unread(self, request: FormRequest, name: str) -> Unread:
         """Send a form once for its status alone, as a revocation wants it (RFC 7009 section 2.2); raises as ``post_form`` does."""
         async with self._exchange("POST", request.url, name, request) as response:
-            return response.status
+            return Unread(status=response.status, retry_after=response.headers.get("Retry-After"))
 
     async def close(self) -> None:
         """Close what is open; exchanges under way end in ``ProviderFailed``, later ones in ``ProviderUnavailable``."""

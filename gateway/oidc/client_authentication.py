@@ -14,7 +14,6 @@ from gateway.errors import ProviderFailed
 from gateway.oidc.registration import ClientAuth
 
 if TYPE_CHECKING:
-    from gateway.oidc.metadata import Metadata
     from gateway.oidc.registration import ProviderSettings
 
 
@@ -26,15 +25,16 @@ class ClientCredentials:
     form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
-def method_for(settings: ProviderSettings, metadata: Metadata) -> ClientAuth:
-    """BASIC or POST: what the operator named, else from the metadata, where silence means basic (Discovery section 3).
+def method_for(settings: ProviderSettings, supported: tuple[str, ...] | None) -> ClientAuth:
+    """BASIC or POST: what the operator named, else from what the endpoint supports by the metadata.
+
+    None, no word about it, means basic (Discovery section 3).
 
     Raises:
         ProviderFailed: ``client_auth`` is auto and the provider lists neither.
     """
     if settings.client_auth is not ClientAuth.AUTO:
         return settings.client_auth
-    supported = metadata.token_endpoint_auth_methods_supported
     if supported is None or ClientAuth.BASIC.value in supported:
         return ClientAuth.BASIC
     if ClientAuth.POST.value in supported:
@@ -44,10 +44,10 @@ def method_for(settings: ProviderSettings, metadata: Metadata) -> ClientAuth:
     )
 
 
-def client_credentials(settings: ProviderSettings, metadata: Metadata) -> ClientCredentials:
-    """The credentials of this client for one request; raises as ``method_for`` does."""
+def client_credentials(settings: ProviderSettings, supported: tuple[str, ...] | None) -> ClientCredentials:
+    """The credentials of this client for one request to an endpoint that supports these methods; raises as ``method_for`` does."""
     secret = settings.client_secret.reveal()
-    if method_for(settings, metadata) is ClientAuth.POST:
+    if method_for(settings, supported) is ClientAuth.POST:
         return ClientCredentials(form=(("client_id", settings.client_id), ("client_secret", secret)))
     pair = f"{quote_plus(settings.client_id, safe='')}:{quote_plus(secret, safe='')}"
     return ClientCredentials(headers=(("Authorization", "Basic " + base64.b64encode(pair.encode("ascii")).decode("ascii")),))

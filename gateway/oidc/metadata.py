@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from gateway.errors import ProviderFailed
 from gateway.oidc.endpoint_url import check_endpoint
@@ -32,10 +33,15 @@ class Metadata:
     end_session_endpoint: str | None
     revocation_endpoint: str | None
     token_endpoint_auth_methods_supported: tuple[str, ...] | None
-    code_challenge_methods_supported: tuple[str, ...] | None
+    revocation_endpoint_auth_methods_supported: tuple[str, ...] | None
     id_token_signing_alg_values_supported: tuple[str, ...] | None
     iss_parameter_supported: bool
     """``authorization_response_iss_parameter_supported`` (RFC 9207 section 3)."""
+
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts that the browser and the secrets are sent to, and the one that the keys come from."""
+        return [urlsplit(url).netloc for url in (self.authorization_endpoint, self.token_endpoint, self.jwks_uri)]
 
 
 def discovery_url(issuer: str) -> str:
@@ -68,7 +74,7 @@ def read_metadata(document: Mapping[str, JSONValue], settings: ProviderSettings)
         end_session_endpoint=_optional_endpoint(document, "end_session_endpoint", settings),
         revocation_endpoint=_optional_endpoint(document, "revocation_endpoint", settings),
         token_endpoint_auth_methods_supported=_listed(document, "token_endpoint_auth_methods_supported", settings),
-        code_challenge_methods_supported=challenge_methods,
+        revocation_endpoint_auth_methods_supported=_listed(document, "revocation_endpoint_auth_methods_supported", settings),
         id_token_signing_alg_values_supported=_listed(document, "id_token_signing_alg_values_supported", settings),
         iss_parameter_supported=iss_supported,
     )

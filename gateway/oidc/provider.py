@@ -11,7 +11,6 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
-from urllib.parse import urlsplit
 
 from gateway.errors import GatewayError, IdTokenRefused, ProviderFailed, ProviderUnavailable
 from gateway.oidc.client import BackChannel
@@ -20,7 +19,7 @@ from gateway.oidc.id_token import VerifiedClaims, verify_id_token
 from gateway.oidc.jwks import KeySet, read_jwks
 from gateway.oidc.jws import UnknownKey
 from gateway.oidc.metadata import Metadata, discovery_url, read_metadata
-from gateway.oidc.revocation import revocation_requests
+from gateway.oidc.revocation import Doomed, asked_wait, doomed_tokens, is_put_off, revocation_request
 from gateway.oidc.token_request import token_request
 from gateway.oidc.token_response import Tokens, read_token_response
 from gateway.telemetry import logs
@@ -40,6 +39,10 @@ UNKNOWN_KEY_INTERVAL: Final = 10.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 REVOCATION_TIMEOUT: Final = 2.0
+REVOCATION_PAUSES: Final = (2.0, 10.0)
+"""Seconds before each further try at a revocation that the provider put off or did not answer."""
+MAX_PUT_OFF: Final = 100
+"""Revocations that may wait for another try at one time; an outage of the provider does not pile them up."""
 
 T = TypeVar("T")
 log = logs.get("oidc")
@@ -59,25 +62,22 @@ class _Kept(Generic[T]):
 
     Up to ``fresh`` seconds of age it is simply used; from then on it is used and fetched anew in the background; from ``usable`` on it is
     waited for. After a failure nothing is fetched for a pause that doubles from ``FIRST_PAUSE`` to ``LONGEST_PAUSE``. All of it is measured
-    by ``monotonic``: a wall clock that is set back or forth makes nothing old and nothing young.
+    by ``now``, a monotonic clock: a wall clock that is set makes nothing old and nothing young.
     """
 
-    def __init__(
-        self, fetch: Callable[[], Awaitable[T]], monotonic: Callable[[], float], *, fresh: float, usable: float, name: str
-    ) -> None:
-        self._fetch, self._monotonic, self._fresh, self._usable, self._name = fetch, monotonic, fresh, usable, name
+    def __init__(self, fetch: Callable[[], Awaitable[T]], now: Callable[[], float], *, fresh: float, usable: float, name: str) -> None:
+        self._fetch, self._now, self._fresh, self._usable, self._name = fetch, now, fresh, usable, name
         self.value: T | None = None
         self._closed = False
         self._fetched_at = 0.0
         self._task: asyncio.Task[T | ProviderFailed] | None = None
-        self._failures = 0
-        self._failed_at = 0.0
+        self._failures, self._failed_at = 0, 0.0
         self._failure: ProviderFailed | None = None
         self._asked_at: float | None = None
 
     async def get(self) -> T:
         """The document; raises the ``ProviderFailed`` leaf of the last attempt when there is none that may be used."""
-        age = self._monotonic() - self._fetched_at
+        age = self._now() - self._fetched_at
         if self.value is not None and age < self._usable:
             if age >= self._fresh:
                 self.refresh_if_due()
@@ -98,7 +98,7 @@ class _Kept(Generic[T]):
         """
         if self.value is not None and self.value is not than:
             return self.value
-        now = self._monotonic()
+        now = self._now()
         if self._task is None:
             if self._asked_at is not None and now - self._asked_at < UNKNOWN_KEY_INTERVAL:
                 return None
@@ -114,16 +114,13 @@ class _Kept(Generic[T]):
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _wait(self) -> T:
-        outcome: T | ProviderFailed | None = self._failure
-        task = self._task
-        if task is not None:
+        outcome: T | ProviderFailed | None = None if self._closed else self._failure
+        if (task := self._task) is not None:
             # Not awaited itself: whoever goes away leaves the fetch to those who stay.
             await asyncio.wait({task})
             outcome = None if task.cancelled() else task.result()
-        if outcome is None and self._closed:
-            raise ProviderUnavailable(f"the {self._name} is fetched no more: the gateway stops")
         if outcome is None:
-            raise ProviderFailed(f"the {self._name} could not be fetched")
+            raise ProviderUnavailable(f"the {self._name} is fetched no more: the gateway stops")
         if isinstance(outcome, ProviderFailed):
             # A new one for each caller: an exception that is raised twice gathers the tracebacks of strangers.
             raise type(outcome)(outcome.detail)
@@ -135,34 +132,41 @@ class _Kept(Generic[T]):
         except Exception as fault:  # noqa: BLE001 - whatever went wrong, the pause holds, and nobody waits for an exception that nobody takes
             failure = fault if isinstance(fault, ProviderFailed) else ProviderFailed(f"the {self._name} broke off: {type(fault).__name__}")
             self._failures += 1
-            self._failed_at, self._failure = self._monotonic(), failure
+            self._failed_at, self._failure = self._now(), failure
             log.warning("document.failed", document=self._name, reason=failure.detail, error=failure.code, attempts=self._failures)
             return failure
         else:
-            self.value, self._fetched_at = value, self._monotonic()
+            self.value, self._fetched_at = value, self._now()
             self._failures, self._failure = 0, None
             return value
         finally:
             self._task = None
 
     def _pausing(self) -> bool:
-        if self._failure is None:
-            return False
-        pause = min(FIRST_PAUSE * (1 << min(self._failures - 1, 10)), LONGEST_PAUSE)
-        return self._monotonic() - self._failed_at < pause
+        pause = min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        return self._failure is not None and self._now() - self._failed_at < pause
 
 
 class Provider:
     """One provider of the configuration. Make it inside the running loop or outside; it connects when first asked.
 
-    ``clock`` gives epoch seconds and judges tokens alone; ``monotonic`` tells how old metadata and keys are, and when to ask again.
+    ``clock`` gives epoch seconds and judges tokens alone; ``monotonic`` tells how old metadata and keys are, and when to ask again;
+    ``sleep`` waits between two tries at a revocation.
     """
 
     def __init__(
-        self, settings: ProviderSettings, *, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+        self,
+        settings: ProviderSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings
         self._clock = clock
+        self._sleep = sleep
+        self._put_off: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._channel = BackChannel(settings)
         self._metadata = _Kept(self._fetch_metadata, monotonic, fresh=METADATA_FRESH, usable=float("inf"), name="metadata")
         self._keys = _Kept(self._fetch_keys, monotonic, fresh=KEYS_FRESH, usable=KEYS_USABLE, name="keys")
@@ -219,17 +223,46 @@ class Provider:
         return SignedIn(tokens=tokens, claims=claims, provider=settings.id)
 
     async def revoke(self, tokens: Tokens) -> None:
-        """Revoke what was granted, as far as two seconds go; failures are logged and never raised."""
-        try:
-            async with asyncio.timeout(REVOCATION_TIMEOUT):
-                metadata = await self.metadata()
-                for request in revocation_requests(tokens, self.settings, metadata):
-                    status = await self._channel.post_unread(request, "revocation endpoint")
-                    if status != 200:  # noqa: PLR2004 - RFC 7009 section 2.2 names this one status
-                        log.warning("revocation.refused", provider=self.settings.id, status=status)
-        except (GatewayError, TimeoutError) as failure:
-            reason = failure.detail if isinstance(failure, GatewayError) else f"no answer in {REVOCATION_TIMEOUT:.0f} s"
-            log.warning("revocation.failed", provider=self.settings.id, reason=reason)
+        """Revoke what was granted: two seconds a token, and never an error, since nobody is kept signed in by it.
+
+        What the provider puts off or does not answer is tried again beside everything else, so many times and until ``close``.
+        """
+        left, wait = await self._revoke_once(doomed_tokens(tokens))
+        if left:
+            again = () if self._closed or len(self._put_off) >= MAX_PUT_OFF else REVOCATION_PAUSES
+            task = asyncio.create_task(self._revoke_again(left, wait, again), name="revoke again")
+            self._put_off.add(task)
+            task.add_done_callback(self._put_off.discard)
+
+    async def _revoke_again(self, left: tuple[Doomed, ...], wait: float, pauses: tuple[float, ...]) -> None:
+        for pause in pauses:
+            await self._sleep(max(pause, wait))
+            left, wait = await self._revoke_once(left)
+            if not left:
+                return
+        log.warning("revocation.given_up", provider=self.settings.id, tokens=len(left))
+
+    async def _revoke_once(self, doomed: tuple[Doomed, ...]) -> tuple[tuple[Doomed, ...], float]:
+        """Try each token; those that are worth another try, and the seconds that the provider wants to be left alone for."""
+        left, wait = list[Doomed](), 0.0
+        for each in doomed:
+            try:
+                async with asyncio.timeout(REVOCATION_TIMEOUT):
+                    request = revocation_request(each, self.settings, await self.metadata())
+                    if request is None:
+                        return (), 0.0
+                    answer = await self._channel.post_unread(request, "revocation endpoint")
+            except Exception as failure:  # noqa: BLE001 - whatever went wrong, the other token is still to be revoked
+                reason = failure.detail if isinstance(failure, GatewayError) else type(failure).__name__
+                log.warning("revocation.failed", provider=self.settings.id, reason=reason)
+                left.append(each)
+                continue
+            if answer.status != 200:  # noqa: PLR2004 - RFC 7009 section 2.2 names this one status
+                log.warning("revocation.refused", provider=self.settings.id, status=answer.status)
+            if is_put_off(answer.status):
+                left.append(each)
+                wait = max(wait, asked_wait(answer.retry_after))
+        return tuple(left), wait
 
     def end_session_url(
         self, metadata: Metadata, *, id_token_hint: str | None, post_logout_redirect_uri: str, state: str | None
@@ -241,6 +274,10 @@ class Provider:
 
     async def close(self) -> None:
         """End what is under way and close the connections; what is asked later and needs one raises ``ProviderUnavailable``."""
+        self._closed = True
+        for task in self._put_off:
+            task.cancel()
+        await asyncio.gather(*self._put_off, return_exceptions=True)
         await self._metadata.close()
         await self._keys.close()
         await self._channel.close()
@@ -248,9 +285,8 @@ class Provider:
     async def _fetch_metadata(self) -> Metadata:
         document = await self._channel.get_json(discovery_url(self.settings.issuer), "metadata document")
         metadata = read_metadata(document, self.settings)
-        known = self._metadata.value
-        if known is not None and _hosts(known) != _hosts(metadata):
-            log.warning("metadata.hosts_changed", provider=self.settings.id, before=_hosts(known), after=_hosts(metadata))
+        if (known := self._metadata.value) is not None and known.hosts != metadata.hosts:
+            log.warning("metadata.hosts_changed", provider=self.settings.id, before=known.hosts, after=metadata.hosts)
         offered = metadata.id_token_signing_alg_values_supported
         if offered is not None and not set(offered) & set(self.settings.id_token_algs):
             log.warning("metadata.no_common_alg", provider=self.settings.id, pinned=self.settings.id_token_algs, offered=offered)
@@ -261,8 +297,3 @@ class Provider:
         media_types = frozenset({"application/json", "application/jwk-set+json"})
         document = await self._channel.get_json(metadata.jwks_uri, "JWK set", media_types=media_types)
         return read_jwks(document, provider=self.settings.id)
-
-
-def _hosts(metadata: Metadata) -> list[str]:
-    """The hosts that the browser and the secrets are sent to."""
-    return [urlsplit(url).netloc for url in (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)]

@@ -40,7 +40,7 @@ def token_request(
     code = callback.require_code()
     if callback.issuer != metadata.issuer:
         raise CallbackRefused("the callback belongs to another issuer than the token endpoint")
-    credentials = client_credentials(settings, metadata)
+    credentials = client_credentials(settings, metadata.token_endpoint_auth_methods_supported)
     form = (
         ("grant_type", "authorization_code"),
         ("code", code),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import IdTokenRefused, ProviderFailed, ProviderTimeout, ProviderUnavailable
-from gateway.oidc.provider import KEYS_FRESH, KEYS_USABLE, METADATA_FRESH, UNKNOWN_KEY_INTERVAL, Provider
+from gateway.oidc import provider as provider_module
+from gateway.oidc.provider import KEYS_FRESH, KEYS_USABLE, METADATA_FRESH, REVOCATION_PAUSES, UNKNOWN_KEY_INTERVAL, Provider
 from gateway.oidc.token_response import Tokens
 from tests.support.fake_provider import FakeProvider, sign_in_at
 
@@ -297,21 +299,100 @@ async def test_tokens_are_revoked_refresh_token_first(op: FakeProvider, provider
     assert op.revoked == ["rt", "at"]
 
 
+@dataclass
+class Pauses:
+    """Waits between tries that a test ends: how long each was meant to be."""
+
+    meant: list[float] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, seconds: float) -> None:
+        self.meant.append(seconds)
+        await self.over.wait()
+
+
+@pytest.fixture
+async def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+async def patient(op: FakeProvider, pauses: Pauses):
+    made = Provider(op.settings(), sleep=pauses)
+    yield made
+    await made.close()
+
+
 @pytest.mark.parametrize(
-    "knobs",
+    ("knobs", "asked"),
     [
-        pytest.param({"revoke_status": 503}, id="LO-22 503"),
-        pytest.param({"revoke_status": 400}, id="LO-22 400"),
-        pytest.param({"revoke_hangs": True}, id="LO-22 timeout"),
-        pytest.param({"discovery_status": 500}, id="no metadata"),
-        pytest.param({"discovery_document": {"revocation_endpoint": None}}, id="no endpoint"),
+        pytest.param({"revoke_status": 503}, 6, id="LO-22 503"),
+        pytest.param({"revoke_status": 400}, 2, id="LO-22 400"),
+        pytest.param({"discovery_status": 500}, 0, id="no metadata"),
+        pytest.param({"discovery_document": {"revocation_endpoint": None}}, 0, id="no endpoint"),
     ],
 )
-async def test_lo_22_a_revocation_that_fails_fails_nobody(op: FakeProvider, provider: Provider, knobs: dict):
+async def test_lo_22_a_revocation_that_fails_fails_nobody(op: FakeProvider, patient: Provider, pauses: Pauses, knobs: dict, asked: int):
     for name, value in knobs.items():
         setattr(op.misbehaviour, name, value)
-    await provider.revoke(TOKENS)
+    pauses.over.set()
+    with capture_logs() as logged:
+        await patient.revoke(TOKENS)
+        given_up = "revocation_endpoint" not in knobs.get("discovery_document", {}) and knobs.get("revoke_status") != 400
+        await until(lambda: not given_up or any(line["event"] == "revocation.given_up" for line in logged))
     assert op.revoked == []
+    assert len(op.revoke_requests) == asked
+    assert pauses.meant == (list(REVOCATION_PAUSES) if given_up else [])
+
+
+async def test_lo_22_a_revocation_without_an_answer_ends(op: FakeProvider, patient: Provider, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(provider_module, "REVOCATION_TIMEOUT", 0.5)
+    await patient.metadata()
+    op.misbehaviour.revoke_hangs = True
+    await patient.revoke(TOKENS)
+    assert [request.form["token"] for request in op.revoke_requests] == ["rt", "at"], "the one that hangs does not keep the other"
+
+
+async def test_an_access_token_is_revoked_though_the_refresh_token_was_not(op: FakeProvider, patient: Provider):
+    op.misbehaviour.revoke_status, op.misbehaviour.revoke_fails_for = 400, ("refresh_token",)
+    await patient.revoke(TOKENS)
+    assert op.revoked == ["at"]
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "meant"),
+    [pytest.param(None, 2, id="back-off"), pytest.param("7", 7, id="as asked"), pytest.param("3600", 30, id="at most")],
+)
+async def test_lo_22_what_was_put_off_is_tried_again(
+    op: FakeProvider, patient: Provider, pauses: Pauses, retry_after: str | None, meant: float
+):
+    op.misbehaviour.revoke_status, op.misbehaviour.revoke_fails_for = 503, ("refresh_token",)
+    op.misbehaviour.revoke_retry_after = retry_after
+    await patient.revoke(TOKENS)
+    assert op.revoked == ["at"]
+    await until(lambda: pauses.meant)
+    op.misbehaviour.revoke_status = 200
+    pauses.over.set()
+    await until(lambda: op.revoked == ["at", "rt"])
+    assert pauses.meant == [meant]
+    assert len(op.revoke_requests) == 3, "what was revoked is left alone"
+
+
+async def test_revocations_that_wait_are_bounded_and_end_with_the_gateway(
+    op: FakeProvider, patient: Provider, pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(provider_module, "MAX_PUT_OFF", 2)
+    op.misbehaviour.revoke_status = 503
+    with capture_logs() as logged:
+        for _ in range(3):
+            await patient.revoke(TOKENS)
+        await until(lambda: any(line["event"] == "revocation.given_up" for line in logged))
+    assert [line["event"] for line in logged].count("revocation.given_up") == 1
+    await until(lambda: len(pauses.meant) == 2)
+    asked = len(op.revoke_requests)
+    await patient.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "revoke again"]
+    assert len(op.revoke_requests) == asked
 
 
 async def test_sign_out_goes_to_the_provider(op: FakeProvider, provider: Provider):

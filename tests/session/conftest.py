@@ -133,7 +133,7 @@ class FakeProvider:
             end_session_endpoint=None,
             revocation_endpoint=None,
             token_endpoint_auth_methods_supported=None,
-            code_challenge_methods_supported=None,
+            revocation_endpoint_auth_methods_supported=None,
             id_token_signing_alg_values_supported=None,
             iss_parameter_supported=False,
         )

@@ -108,6 +108,9 @@ class Misbehaviour:
     # sign-out
     revoke_status: int = 200
     revoke_hangs: bool = False
+    revoke_fails_for: tuple[str, ...] = ()
+    """``revoke_status`` is the answer for tokens with these hints alone; for all without any."""
+    revoke_retry_after: str | None = None
 
 
 REMOVED: Any = object()
@@ -408,9 +411,11 @@ class FakeProvider:
             await self._released.wait()
         if not self._client_is_authentic(got):
             return web.json_response({"error": "invalid_client"}, status=401)
-        if self.misbehaviour.revoke_status == 200:
+        hints, retry_after = self.misbehaviour.revoke_fails_for, self.misbehaviour.revoke_retry_after
+        status = 200 if hints and got.form.get("token_type_hint") not in hints else self.misbehaviour.revoke_status
+        if status == 200:
             self.revoked.append(got.form.get("token", ""))
-        return web.Response(status=self.misbehaviour.revoke_status)
+        return web.Response(status=status, headers={} if retry_after is None else {"Retry-After": retry_after})
 
     async def _end_session(self, request: web.Request) -> web.StreamResponse:
         got = await received(request)
