@@ -1,8 +1,7 @@
 """One connection to an application, carrying one exchange at a time: its answer, its failure, its flow control.
 
 Answers invariant 13 and the hostile cases UP: every way in which an exchange can go wrong ends in one recorded failure and a dropped
-connection; bytes that nobody asked for make the connection unfit for another exchange. The rest of a body of known length is handed on
-as it comes, unparsed.
+connection; bytes that nobody asked for make the connection unfit for another exchange.
 """
 
 from __future__ import annotations
@@ -14,23 +13,14 @@ from typing import TYPE_CHECKING, cast
 from typing_extensions import override
 
 from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
-from gateway.proxy.answer import MAX_HEAD, check_beginning, read_answer_head
-from gateway.proxy.chunked import ChunkedReader
+from gateway.proxy.answer_reader import AnswerReader
 from gateway.proxy.framing import Delimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.proxy.answer import AnswerHead
-    from gateway.proxy.framing import Framing
     from gateway.proxy.upstream import Timeouts
-
-MAX_INTERIM = 16
-"""How many 1xx answers one exchange may have."""
-_END_OF_HEAD = b"\r\n\r\n"
-_SWITCHING = 101
-_EARLY_HINTS = 103
-_FIRST_FINAL = 200
 
 
 class State(Enum):
@@ -63,16 +53,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._method = ""
-        self._upgrade = False
         self._uploading = False
-        self._on_hint: Callable[[AnswerHead], None] | None = None
-        self._interim = 0
-        self._buffer = b""
-        self._answer: AnswerHead | None = None
-        self._framing: Framing = Delimiter.NOTHING
-        self._remaining = 0
-        self._chunks: ChunkedReader | None = None
+        self._reader: AnswerReader | None = None
         self._pieces: list[bytes] = []
         self._take: Callable[[bytes], bool] | None = None
         self._broken: Callable[[], None] | None = None
@@ -86,10 +68,8 @@ class UpstreamConnection(asyncio.Protocol):
         ``uploading``: more of the body follows by ``write`` until ``uploaded``. ``upgrade``: a 101 is an answer. ``on_hint`` gets each 103.
         """
         self._reset()
-        self._method = method
         self._uploading = uploading
-        self._upgrade = upgrade
-        self._on_hint = on_hint
+        self._reader = AnswerReader(method, upgrade=upgrade, on_hint=on_hint)
         if self._state is not State.IDLE:
             return  # it failed between connecting and now: answer() tells
         self._state = State.HEAD
@@ -122,12 +102,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def answer(self) -> AnswerHead:
         """The final head (or the 101 that was asked for). Raises UpstreamFailed, UpstreamTimeout, or what ``fail`` was given."""
-        while self._answer is None and self._failure is None:
+        while self._state is State.HEAD and self._failure is None:
             await self._wake()
         if self._failure is not None:
             raise self._failure
-        assert self._answer is not None
-        return self._answer
+        assert self._reader is not None
+        assert self._reader.head is not None
+        return self._reader.head
 
     def received(self) -> bytes:
         """What is there of the body and was not taken yet."""
@@ -200,12 +181,14 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another exchange may follow: this one ended cleanly, on both sides, and nothing came after it."""
-        head = self._answer
+        reader = self._reader
+        head = None if reader is None else reader.head
         return (
             self._state is State.DONE
-            and not (self._surplus or self._uploading or self._write_paused)
-            and self._framing is not Delimiter.CLOSE
+            and reader is not None
             and head is not None
+            and not (reader.surplus or self._surplus or self._uploading or self._write_paused)
+            and reader.framing is not Delimiter.CLOSE
             and not head.http10
             and not any(name.lower() == b"connection" and b"close" in value.lower() for name, value in head.headers)
             and self._transport is not None
@@ -221,30 +204,28 @@ class UpstreamConnection(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         self._progress = self._loop.time()
-        try:
-            if self._state is State.BODY:
-                self._feed_body(data)
-            elif self._state is State.HEAD:
-                self._feed_head(data)
+        if self._state is State.HEAD or self._state is State.BODY:
+            assert self._reader is not None
+            try:
+                body = self._reader.feed(data)
+            except GatewayError as failure:
+                self.fail(failure)
             else:
-                # Invariant 13: bytes on a connection that nobody awaits are nobody's answer.
-                self._surplus = True
-                self.fail(UpstreamFailed("the upstream sent bytes that nobody asked for"))
-                self.close()
-        except GatewayError as failure:
-            self.fail(failure)
+                self._received(self._reader, body)
+        else:
+            # Invariant 13: bytes on a connection that nobody awaits are nobody's answer.
+            self._surplus = True
+            self.fail(UpstreamFailed("the upstream sent bytes that nobody asked for"))
+            self.close()
 
     @override
     def eof_received(self) -> bool | None:
-        if self._state is State.BODY and self._framing is Delimiter.CLOSE:
-            self._end()
-        else:
-            self._lost()
+        self._lost(orderly=True)
         return None
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost()
+        self._lost(orderly=False)
         self.resume_writing()
         self._transport = None
 
@@ -259,72 +240,16 @@ class UpstreamConnection(asyncio.Protocol):
 
     # reading
 
-    def _feed_head(self, data: bytes) -> None:
-        searched = max(0, len(self._buffer) - 3)
-        received = self._buffer + data if self._buffer else data
-        while True:
-            end = received.find(_END_OF_HEAD, searched) + len(_END_OF_HEAD)
-            if end < len(_END_OF_HEAD) or end > MAX_HEAD:
-                check_beginning(received)
-                self._buffer = received
-                return
-            head = read_answer_head(received[:end])
-            received, searched = received[end:], 0
-            if head.status >= _FIRST_FINAL or (head.status == _SWITCHING and self._upgrade):
-                break
-            self._pass_interim(head)
-            if not received:
-                self._buffer = b""
-                return
-        self._buffer = b""
-        self._begin_body(head, received)
-
-    def _pass_interim(self, head: AnswerHead) -> None:
-        self._interim += 1
-        if head.status == _SWITCHING:
-            raise UpstreamFailed("the upstream switched protocols unasked")
-        if self._interim > MAX_INTERIM:
-            raise UpstreamFailed(f"the upstream sent more than {MAX_INTERIM} interim answers")
-        if head.status == _EARLY_HINTS and self._on_hint is not None:
-            self._on_hint(head)
-
-    def _begin_body(self, head: AnswerHead, received: bytes) -> None:
-        self._answer = head
-        self._framing = head.framing(self._method)
-        self._state = State.BODY
-        if head.status == _SWITCHING:
-            self._pieces.append(received)
-        elif self._framing is Delimiter.NOTHING or self._framing == 0:
-            self._surplus = bool(received)
-            self._end()
-        else:
-            if isinstance(self._framing, int):
-                self._remaining = self._framing
-            elif self._framing is Delimiter.CHUNKS:
-                self._chunks = ChunkedReader()
-            if received:
-                self._feed_body(received)
-        self._set(self._waiter)
-
-    def _feed_body(self, data: bytes) -> None:
-        ended = False
-        if isinstance(self._framing, int):
-            excess = len(data) - self._remaining
-            if excess > 0:
-                self._surplus = True
-                data = data[:-excess]
-            self._remaining -= len(data)
-            ended = self._remaining == 0
-        elif self._chunks is not None:
-            data = self._chunks.feed(data)
-            ended = self._chunks.complete
-            self._surplus = self._chunks.surplus
-        if data and self._take is None:
-            self._pieces.append(data)
-        elif data and self._take is not None and self._take(data) and not ended:
+    def _received(self, reader: AnswerReader, body: bytes) -> None:
+        if self._state is State.HEAD and reader.head is not None:
+            self._state = State.BODY
+            self._set(self._waiter)
+        if body and self._take is None:
+            self._pieces.append(body)
+        elif body and self._take is not None and self._take(body) and not reader.complete:
             self.hold()
             self._set(self._waiter)
-        if ended:
+        if reader.complete:
             self._end()
 
     def _end(self) -> None:
@@ -332,13 +257,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._stop_timer()
         self._set(self._waiter)
 
-    def _lost(self) -> None:
-        if self._state is State.HEAD:
-            self.fail(UpstreamFailed("the upstream closed the connection without an answer"))
-        elif self._state is State.BODY:
-            self.fail(UpstreamFailed("the upstream broke its answer off"))
-        elif self._state is State.IDLE:
+    def _lost(self, *, orderly: bool) -> None:
+        if self._state is State.IDLE:
             self.fail(UpstreamFailed("the upstream closed the connection"))
+        elif self._state is State.HEAD or self._state is State.BODY:
+            assert self._reader is not None
+            try:
+                self._reader.end(orderly=orderly)
+            except GatewayError as failure:
+                self.fail(failure)
+            else:
+                self._end()
 
     # waiting
 
@@ -359,7 +288,9 @@ class UpstreamConnection(asyncio.Protocol):
         limit = self._timeouts.head if self._state is State.HEAD and not self._uploading else self._timeouts.idle
         left = self._progress + limit - self._loop.time()
         if left <= 0:
-            self.fail(UpstreamTimeout("the upstream did not answer in time" if self._answer is None else "the answer's body stood still"))
+            self.fail(
+                UpstreamTimeout("the upstream did not answer in time" if self._state is State.HEAD else "the answer's body stood still")
+            )
         else:
             self._timer = self._loop.call_later(min(left, self._shortest), self._watch)
 
