@@ -28,11 +28,8 @@ if TYPE_CHECKING:
     from gateway.oidc.registration import ProviderSettings
     from gateway.oidc.token_request import FormRequest
 
-MAX_DOCUMENT: Final = 256 * 1024
-"""Bytes of a metadata document or a JWK set."""
-
-MAX_ANSWER: Final = 1024 * 1024
-"""Bytes of an answer to a form."""
+MAX_ANSWER: Final = 256 * 1024
+"""Bytes of any answer: the largest JWK sets and tokens are a fraction of it, and reading it holds up nobody else."""
 
 MAX_CONCURRENT: Final = 32
 MAX_WAITING: Final = 512
@@ -81,7 +78,7 @@ class BackChannel:
             if response.status != _OK:
                 unavailable = response.status >= 500 or response.status == 429  # noqa: PLR2004 - the statuses that mean "later"
                 raise (ProviderUnavailable if unavailable else ProviderFailed)(self._say(name, f"answered {response.status}"))
-            return await self._read_object(response, name, MAX_DOCUMENT, media_types)
+            return await self._read_object(response, name, media_types)
 
     async def post_form(self, request: FormRequest, name: str) -> Answer:
         """Send a form once and read the answer, whatever its status but a redirect.
@@ -92,7 +89,7 @@ class BackChannel:
         """
         async with self._exchange("POST", request.url, name, request) as response:
             try:
-                document = await self._read_object(response, name, MAX_ANSWER, frozenset({"application/json"}))
+                document = await self._read_object(response, name, frozenset({"application/json"}))
             except ProviderFailed:
                 if response.status == _OK:
                     raise
@@ -140,9 +137,7 @@ class BackChannel:
             # The library's own texts may quote headers of the request: only the kind is told.
             raise ProviderFailed(self._say(name, f"broke off or did not speak HTTP ({type(error).__name__})")) from None
 
-    async def _read_object(
-        self, response: aiohttp.ClientResponse, name: str, limit: int, media_types: frozenset[str]
-    ) -> dict[str, JSONValue]:
+    async def _read_object(self, response: aiohttp.ClientResponse, name: str, media_types: frozenset[str]) -> dict[str, JSONValue]:
         encodings = response.headers.getall("Content-Encoding", [])
         if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
             raise ProviderFailed(self._say(name, "answered in a content coding that was not asked for"))
@@ -151,8 +146,8 @@ class BackChannel:
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > limit:
-                raise ProviderFailed(self._say(name, f"answered more than {limit} bytes"))
+            if len(body) > MAX_ANSWER:
+                raise ProviderFailed(self._say(name, f"answered more than {MAX_ANSWER} bytes"))
         try:
             return parse_object(bytes(body))
         except JSONError as error:

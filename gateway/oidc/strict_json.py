@@ -18,8 +18,8 @@ MAX_DEPTH: Final = 32
 MAX_NUMBER_LENGTH: Final = 32
 """Characters: a 64-bit integer and a double printed in full both fit."""
 
-# A string (closed or not, so that no quote is looked at twice) or one bracket: what is left when everything else is skipped.
-_STRUCTURE: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -27,25 +27,25 @@ class JSONError(ValueError):
     """The bytes are not JSON that can be read in one way only. The text names the reason and never quotes the input."""
 
 
-def parse(data: bytes) -> JSONValue:
-    """Read UTF-8 JSON.
+def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> JSONValue:
+    """Read UTF-8 JSON. The caller bounds its length.
 
     Raises:
         JSONError: not UTF-8, a byte order mark, not JSON, a duplicate member at any depth, NaN or Infinity, a number that is too long
-            or overflows, nesting deeper than ``MAX_DEPTH``, or a string that holds half a surrogate pair.
+            or overflows, nesting deeper than ``max_depth``, or a string that holds half a surrogate pair.
     """
     try:
         text = data.decode("utf-8", "strict")
     except UnicodeDecodeError:
         raise JSONError("not UTF-8") from None
-    _check_depth(text)
+    _check_depth(data, max_depth)
     try:
         value = json.loads(
             text, object_pairs_hook=_members, parse_constant=_refuse_constant, parse_int=_bounded_int, parse_float=_finite_float
         )
     except JSONError:
         raise
-    except ValueError:
+    except (ValueError, RecursionError):
         # The library's text quotes nothing, but names positions that mean nothing to an operator.
         raise JSONError("not JSON") from None
     if _ESCAPED_SURROGATE.search(text):
@@ -61,16 +61,18 @@ def parse_object(data: bytes) -> dict[str, JSONValue]:
     return value
 
 
-def _check_depth(text: str) -> None:
-    depth = 0
-    for match in _STRUCTURE.finditer(text):
-        mark = match.group()
-        if mark in ("[", "{"):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise JSONError(f"nested deeper than {MAX_DEPTH}")
-        elif mark in ("]", "}"):
-            depth -= 1
+def _check_depth(data: bytes, max_depth: int) -> None:
+    """Refuse brackets that are nested deeper, or that do not match, in a few passes over the bytes and no step of ours a character.
+
+    Without escapes every second piece between quotes is outside strings; where that fails the text is no JSON, and the reader stops there.
+    Of those pieces the brackets are left; each turn takes away the pairs that enclose nothing, and with them one level.
+    """
+    outside = b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    brackets = outside.translate(_AS_LISTS, _NO_BRACKETS)
+    for _ in range(max_depth):
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise JSONError(f"nested deeper than {max_depth}, or brackets without their pair")
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

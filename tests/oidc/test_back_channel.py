@@ -190,9 +190,19 @@ async def test_a_url_that_no_resolver_takes_is_an_error_like_any_other():
 
 
 async def test_a_large_document_is_cut_off():
-    async with FakeProvider(discovery_padding=client_module.MAX_DOCUMENT) as op:
+    async with FakeProvider(discovery_padding=client_module.MAX_ANSWER) as op:
         with pytest.raises(ProviderFailed, match="bytes"):
             await sign_in(op)
+
+
+@pytest.mark.parametrize(("over", "accepted"), [(0, True), (1, False)], ids=["at the bound", "one byte more"])
+async def test_tk_07_an_answer_to_a_form_has_the_same_bound(over: int, *, accepted: bool):
+    body = b'{"error":"x"}'.ljust(client_module.MAX_ANSWER + over)
+    async with FakeProvider(token_body=body, token_status=400) as op:
+        channel = BackChannel(op.settings(total_timeout=10.0))
+        answer = await channel.post_form(FormRequest(url=f"{op.issuer}/token", headers=(), form=()), "token endpoint")
+        assert (answer.document is not None) == accepted
+        await channel.close()
 
 
 async def test_tk_29_a_provider_that_hangs_holds_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch):

@@ -55,6 +55,14 @@ def test_brackets_inside_strings_are_no_depth():
     assert parse(b'["' + b"[" * 1000 + b'\\"{"]') == ["[" * 1000 + '"{']
 
 
+@pytest.mark.parametrize("data", [b"[],", b"{},", b'"",', b'"\\\\",', b"[[]],", b'{"a":[]},'])
+def test_much_of_nothing_is_read_or_refused_for_what_it_is(data: bytes):
+    many = (b"[" + data * (256 * 1024 // len(data)))[:-1]
+    assert len(parse(many + b"]")) == 256 * 1024 // len(data)
+    with pytest.raises(JSONError):
+        parse(many)
+
+
 def test_a_whole_surrogate_pair_is_one_character():
     assert parse(b'["\\ud83d\\ude00"]') == ["\U0001f600"]
 
@@ -74,6 +82,26 @@ json_values = st.recursive(
 @settings(deadline=None)
 def test_whatever_is_unambiguous_is_read_as_it_was_meant(value, ascii_only: bool):
     assert parse(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+def depth(value) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
+texts = st.text(alphabet='[]{}"\\a', max_size=6)
+nested = st.recursive(texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=12)
+
+
+@given(nested, st.integers(0, 6))
+@settings(deadline=None)
+def test_depth_is_counted_exactly_whatever_strings_hold(value, most: int):
+    data = json.dumps(value).encode()
+    if depth(value) <= most:
+        assert parse(data, max_depth=most) == value
+    else:
+        with pytest.raises(JSONError, match="nested"):
+            parse(data, max_depth=most)
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",:0123456789.eE-\\ud8ntrfals', max_size=60).map(str.encode))
