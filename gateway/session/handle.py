@@ -6,11 +6,11 @@ store never sees.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from gateway.oidc import base64url
 from gateway.session.sealing import KEY_BYTES, Purpose
 
 if TYPE_CHECKING:
@@ -52,4 +52,4 @@ def store_key(session_id: bytes) -> str:
 
 def hashed(label: bytes, value: bytes) -> str:
     """A hash of a random value that no other label gives, as 43 characters base64url."""
-    return base64.urlsafe_b64encode(hashlib.sha256(label + b"\0" + value).digest()).rstrip(b"=").decode("ascii")
+    return base64url.encode(hashlib.sha256(label + b"\0" + value).digest())

@@ -7,22 +7,22 @@ cookie stays within 1 KiB whatever the target, and knowing the two that travel i
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import LoginExpired
+from gateway.oidc import base64url
 from gateway.session.cookies import cookie_pairs, cookie_values
 from gateway.session.sealing import Purpose
-from gateway.session.stored_json import read_stored
+from gateway.session.stored_json import read_stored, write_stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.identity import JSONValue
     from gateway.session.cookies import CookieNames
     from gateway.session.sealing import Keyring
 
@@ -73,8 +73,7 @@ class Login:
         return cookie_suffix(self.state)
 
     def _derived(self, label: bytes) -> str:
-        digest = hmac.digest(self.secret, b"gateway login\0" + label, "sha256")
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+        return base64url.encode(hmac.digest(self.secret, b"gateway login\0" + label, "sha256"))
 
 
 def begin_login(secret: bytes, *, provider: str, return_to: str, now: float, replaces: str | None = None) -> Login:
@@ -87,7 +86,7 @@ def begin_login(secret: bytes, *, provider: str, return_to: str, now: float, rep
 def cookie_suffix(state: str) -> str:
     """16 characters base64url of a hash of ``state`` (whatever a caller sent as one)."""
     digest = hashlib.sha256(b"gateway login cookie\0" + state.encode("utf-8", "surrogatepass")).digest()
-    return base64.urlsafe_b64encode(digest).decode("ascii")[:_SUFFIX_LENGTH]
+    return base64url.encode(digest)[:_SUFFIX_LENGTH]
 
 
 def login_cookie_name(names: CookieNames, state: str) -> str:
@@ -99,9 +98,8 @@ def seal_login(keyring: Keyring, login: Login, names: CookieNames) -> str:
     """The cookie's value. Where name and value would be more than 1 KiB, the way back becomes "/"."""
     name = login_cookie_name(names, login.state)
     for return_to in (login.return_to, "/"):
-        members = [_encoded(login.secret), login.provider, return_to, login.started, login.replaces]
-        plaintext = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
-        value = keyring.seal(Purpose.LOGIN_COOKIE, plaintext, bound_to=names.binding(name))
+        members: JSONValue = [base64url.encode(login.secret), login.provider, return_to, login.started, login.replaces]
+        value = keyring.seal(Purpose.LOGIN_COOKIE, write_stored(members), bound_to=names.binding(name))
         if len(name) + 1 + len(value) <= MAX_LOGIN_COOKIE:
             return value
     raise ValueError("the provider's id is too long for a login cookie")
@@ -153,11 +151,5 @@ def _read(keyring: Keyring, names: CookieNames, name: str, value: bytes) -> Logi
     members = None if plaintext is None else read_stored(plaintext)
     match members:
         case [str(secret), str(provider), str(return_to), int(started), None | str() as replaces]:
-            return Login(
-                secret=base64.urlsafe_b64decode(secret + "="), provider=provider, return_to=return_to, started=started, replaces=replaces
-            )
+            return Login(secret=base64url.decode(secret), provider=provider, return_to=return_to, started=started, replaces=replaces)
     return None
-
-
-def _encoded(secret: bytes) -> str:
-    return base64.urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")

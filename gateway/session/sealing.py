@@ -12,8 +12,6 @@ purpose and what the message is bound to are associated data, each with its leng
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -23,6 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.oidc import base64url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class Keyring:
     def seal(self, purpose: Purpose, plaintext: bytes, *, bound_to: BoundTo) -> str:
         """Base64url text (no padding) of 37 bytes more than ``plaintext``, sealed under the newest key."""
         key = self._keys[0]
-        return _text(_seal(key.secret, KEYRING_VERSION + key.id, purpose, plaintext, bound_to))
+        return base64url.encode(_seal(key.secret, KEYRING_VERSION + key.id, purpose, plaintext, bound_to))
 
     def open(self, purpose: Purpose, sealed: str | bytes, *, bound_to: BoundTo) -> bytes | None:
         """The plaintext, or None for whatever else: too long, not canonical, unknown key, changed, of another purpose or name."""
@@ -142,15 +142,9 @@ def _delimited(*parts: bytes) -> bytes:
     return len(parts).to_bytes(4, "big") + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _text(blob: bytes) -> str:
-    return base64.urlsafe_b64encode(blob).rstrip(b"=").decode("ascii")
-
-
 def _bytes(sealed: str | bytes) -> bytes | None:
-    """Decode base64url strictly: the one spelling that ``_text`` writes, so that one blob is one text."""
+    """The bytes behind sealed text, which has one spelling: two texts are never one message."""
     try:
-        text = sealed.encode("ascii") if isinstance(sealed, str) else sealed
-        blob = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
-    except (UnicodeEncodeError, binascii.Error):
+        return base64url.decode(sealed if isinstance(sealed, str) else sealed.decode("ascii"))
+    except ValueError:
         return None
-    return blob if base64.urlsafe_b64encode(blob).rstrip(b"=") == text else None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import IdTokenRefused
 from gateway.identity import Identity
+from gateway.oidc.strict_json import MAX_DEPTH
 from gateway.oidc.token_response import Tokens
 from gateway.session.record import MAX_CLAIMS, Session, identity_from, session_from_bytes, session_to_bytes
 from gateway.session.token_record import tokens_from_bytes, tokens_to_bytes
@@ -115,3 +116,12 @@ def test_a_claim_that_cannot_be_passed_on_ends_the_login(provider: FakeProvider,
 
 def test_other_scripts_are_kept_as_they_are(provider: FakeProvider):
     assert identity_from(provider.verified(name="Zoë 王"), frozenset({"name"})).claims["name"] == "Zoë 王"
+
+
+def test_the_deepest_claim_that_an_id_token_may_hold_comes_back(provider: FakeProvider):
+    deepest: Any = "x"
+    for _ in range(MAX_DEPTH - 1):  # the token's own members are the outermost level
+        deepest = [deepest]
+    identity = identity_from(provider.verified(deep=deepest), frozenset({"deep"}))
+    session = Session(identity=identity, provider="main", created=0, expires=1, auth_time=None, sid=None)
+    assert session_from_bytes(session_to_bytes(session)) == session
