@@ -116,6 +116,8 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
             prefix=server.prefix,
             trusted_proxies=tuple(server.trusted_proxies),
             shutdown_grace=server.shutdown_grace,
+            shutdown_delay=server.shutdown_delay,
+            workers=server.workers,
         ),
         admin=AdminSettings(listen=admin.listen, token=secrets.token),
         provider=_provider(provider, secrets.clients[0], base),

@@ -66,8 +66,6 @@ def _check_server(server: Server, findings: Findings) -> None:
         if insecure and findings.sound(("server", "insecure_http")):
             remedy = "write https, or insecure_http: allowed beside it"
             findings.fault(path, f"plain http beyond loopback sends cookies in clear; {remedy}", breaks=False)
-    if server.workers > 1 and findings.sound(("server", "workers")):
-        findings.fault(("server", "workers"), "more than one worker is not built yet; write 1", breaks=False)
 
 
 def _check_admin(admin: Admin, server: Server | None, findings: Findings) -> None:

@@ -106,11 +106,13 @@ class Server(Section):
     prefix: Annotated[str, _reader(addresses.read_prefix), _written("^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$")] = _default("/oauth2")
     """The path of the gateway's own endpoints; everything else belongs to the apps."""
     workers: int = Field(default=1, ge=1, le=1024)
-    """How many processes serve. More than one is not built yet."""
+    """How many processes serve. More than one shares the port and needs a store that is not memory."""
     trusted_proxies: list[Annotated[Any, _reader(addresses.read_network), _written()]] = Field(default=[], max_length=MAX_LIST)
     """Networks (CIDR) whose X-Forwarded-* headers are believed. Nobody's by default."""
     shutdown_grace: Annotated[float, PlainValidator(values.duration("0s", "1h")), _DURATION_FORM] = _default("30s")
     """How long requests in flight may take to end after SIGTERM."""
+    shutdown_delay: Annotated[float, PlainValidator(values.duration("0s", "5m")), _DURATION_FORM] = _default("0s")
+    """How long to go on accepting after SIGTERM while /readyz says 503; it comes before shutdown_grace."""
 
 
 class Admin(Section):

@@ -36,6 +36,8 @@ class ServerSettings:
     prefix: str
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     shutdown_grace: float
+    shutdown_delay: float = 0.0
+    workers: int = 1
     cookie_suffix: str = ""
 
 

@@ -64,7 +64,7 @@ def test_what_is_not_written_has_its_default(tmp_path):
     assert settings.server.listen == Listen("127.0.0.1", 8080)
     assert settings.server.prefix == "/oauth2"
     assert settings.server.trusted_proxies == ()
-    assert settings.server.shutdown_grace == 30.0
+    assert (settings.server.workers, settings.server.shutdown_grace, settings.server.shutdown_delay) == (1, 30.0, 0.0)
     assert settings.server.cookie_suffix == ""
     assert settings.admin.listen is None
     assert settings.admin.token is None
@@ -115,6 +115,12 @@ def test_listen(tmp_path, written, listen):
 )
 def test_durations(tmp_path, written, seconds):
     assert settings_of(tmp_path, {PUBLIC_URL: f"{PUBLIC_URL}  shutdown_grace: {written}\n"}).server.shutdown_grace == seconds
+
+
+def test_more_than_one_worker_with_a_store_that_they_can_share(tmp_path):
+    changes = {LISTEN: f"{LISTEN}  workers: 4\n  shutdown_delay: 5s\n", STORE: "  store: redis://127.0.0.1:6379/0\n"}
+    server = settings_of(tmp_path, changes).server
+    assert (server.workers, server.shutdown_delay) == (4, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +301,11 @@ def test_python_may_also_refer_to_them(tmp_path):
 @pytest.mark.parametrize(
     ("server", "fault"),
     [
-        pytest.param({"workers": 2}, "settings server.workers: more than one worker is not built yet; write 1", id="a contradiction"),
+        pytest.param(
+            {"workers": 2},
+            "settings session.store: memory belongs to one process, and server.workers asks for more; write a redis:// URL",
+            id="a contradiction",
+        ),
         pytest.param({"listn": 1}, "settings server.listn: unknown key; did you mean listen?", id="an unknown key"),
         pytest.param({"listen": b"x"}, "settings server.listen: has to be text", id="a value of another type"),
         pytest.param({"listen": object()}, "settings server.listen: has to be text", id="any object at all"),

@@ -11,7 +11,7 @@ MANY = """\
 server:
   listn: 127.0.0.1:8080
   public_url: [https://apps.example.org/x]
-  workers: 2
+  workers: 0
   trusted_proxies: [0.0.0.0/0, 10.0.0.1/8]
 admin:
   listen: 0.0.0.0:8080
