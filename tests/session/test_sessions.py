@@ -182,6 +182,29 @@ async def test_the_good_one_is_found_among_planted_ones_in_any_order(shop: Shop,
         assert await sessions.find(header, NAMES) == Absent("ambiguous")
 
 
+async def test_dead_ones_and_foreign_values_beside_a_live_one_hide_nothing(redis_shop: Shop, provider: FakeProvider):
+    shop = redis_shop
+    assert shop.server is not None
+    sessions = over(shop)
+    (idle,), _ = await begin(sessions, provider)
+    shop.later(LIFETIMES.idle)
+    lines, others = [idle], []
+    for subject in ("hash", "junk", "ended", "alive"):
+        (line,), begun = await begin(sessions, provider, sub=subject)
+        lines.append(line)
+        others.append(begun)
+    foreign, junk, ended, alive = others
+    for kind in "sti":
+        shop.server.command("DEL", f"gateway:{kind}:{{{foreign.handle.key}}}")
+        shop.server.command("HSET", f"gateway:{kind}:{{{foreign.handle.key}}}", "a", "b")
+        shop.server.command("SET", f"gateway:{kind}:{{{junk.handle.key}}}", "junk")
+    await sessions.end(ended.handle)
+    with capture_logs():
+        assert await sessions.find(lines, NAMES) == alive
+        assert await sessions.find(lines[::-1], NAMES) == alive
+        assert await sessions.find(lines[:-1], NAMES) == Absent("ended")
+
+
 async def test_no_cookie_and_no_good_cookie(shop: Shop):
     sessions = over(shop)
     assert await sessions.find([], NAMES) == Absent("none")
