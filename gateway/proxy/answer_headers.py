@@ -31,7 +31,7 @@ _NO_CONTENT = 204
 
 
 def response_head(  # noqa: PLR0913 - what a response is made of
-    head: AnswerHead, *, rules: HeaderRules, framing: Framing, keep_alive: bool, now: float, websocket: bool = False
+    head: AnswerHead, *, rules: HeaderRules, framing: Framing, keep_alive: bool, now: float, upgrade: bytes | None = None
 ) -> bytes:
     """The bytes of the head to send to the caller for the application's ``head``.
 
@@ -51,9 +51,9 @@ def response_head(  # noqa: PLR0913 - what a response is made of
     if not dated:
         lines.append(b"Date: %b\r\n" % formatdate(now, usegmt=True).encode("ascii"))
     lines.append(_framing_line(head, framing))
-    if websocket:
+    if upgrade is not None:
         lines.append(b"Connection: Upgrade\r\n")
-        lines.append(b"Upgrade: websocket\r\n")
+        lines.append(b"Upgrade: %b\r\n" % upgrade)
     elif not keep_alive and head.status not in _INTERIM:
         lines.append(b"Connection: close\r\n")
     lines.append(b"\r\n")

@@ -14,14 +14,17 @@ from gateway.errors import GatewayError
 from gateway.proxy.answer_headers import response_head
 from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.framing import Delimiter
+from gateway.proxy.held import OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
 from gateway.proxy.request_body import send_body, whole_body
 from gateway.proxy.request_head import request_head
 from gateway.proxy.tunnel import Tunnel
-from gateway.proxy.websocket import UPGRADE_REQUIRED, check_switch, read_handshake
+from gateway.proxy.upgrades import TunnelRules, Upgrade, check_switched, read_upgrade
+from gateway.proxy.websocket import UPGRADE_REQUIRED
+from gateway.proxy.websocket_frames import FrameFollower
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from aiohttp import web
 
@@ -30,11 +33,11 @@ if TYPE_CHECKING:
     from gateway.proxy.connector import Upstream
     from gateway.proxy.framing import Framing
     from gateway.proxy.headers import HeaderRules
-
-    OnTunnel = Callable[[Tunnel], Callable[[], None]]
+    from gateway.proxy.held import Hold
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWITCHING = 101
+_WEBSOCKET_ALONE = TunnelRules()
 log = logs.get("proxy")
 
 
@@ -47,24 +50,28 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     identity: Sequence[tuple[bytes, bytes]],
     forwarded: Sequence[tuple[bytes, bytes]],
     rules: HeaderRules,
-    on_tunnel: OnTunnel | None = None,
+    hold: Hold = hold_nothing,
+    tunnels: TunnelRules = _WEBSOCKET_ALONE,
 ) -> web.StreamResponse:
     """Forward ``request`` to ``upstream`` and relay the answer to the caller; return an answer that has nothing left to send.
 
     ``target`` (raw path and query) goes upstream byte for byte. ``host`` replaces the caller's Host when not None. ``identity`` and
-    ``forwarded`` are headers of the gateway's, set last; their names must be reserved by ``rules``. ``on_tunnel`` is called with the
-    tunnel of an accepted WebSocket and returns what to call when it is over. The Origin of a WebSocket is the server's to check before
-    (``websocket.asks_for_websocket`` says when).
+    ``forwarded`` are headers of the gateway's, set last; their names must be reserved by ``rules``. ``hold`` is called with
+    whatever outlives its first write (a tunnel, a long answer, an upload) and returns what to call when that is over. ``tunnels`` says
+    which upgrades pass. The Origin of a WebSocket is the server's to check before (``websocket.asks_for_websocket`` says when).
 
     The server must run with ``auto_decompress=False`` (bodies pass untouched) and ``handler_cancellation=True`` (a caller that leaves ends
     the upstream's exchange).
 
     Raises HeadersRefused, TargetRefused or RequestRefused before anything was sent upstream or when the body breaks off; UpstreamFailed
-    or UpstreamTimeout when there is no usable answer. All of them only while the caller has received nothing of a final answer.
+    or UpstreamTimeout when there is no usable answer; what ``hold`` raises. All of them only while the caller has received
+    nothing of a final answer.
     """
     downstream = Downstream(request)
-    handshake = read_handshake(request.method, request.raw_headers, http10=downstream.http10)
-    if handshake is not None and not handshake.supported:
+    upgrade = None
+    if "Upgrade" in request.headers:
+        upgrade = read_upgrade(request.method, request.raw_headers, tunnels, http10=downstream.http10)
+    if upgrade is not None and not upgrade.supported:
         downstream.start(UPGRADE_REQUIRED, 0, b"", complete=True)
         return Relayed(426, body_length=0, keep_alive=False)
     head = request_head(
@@ -76,18 +83,20 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
         forwarded=forwarded,
         host=host,
         http10=downstream.http10,
-        websocket=handshake is not None,
+        upgrade=None if upgrade is None else upgrade.protocol,
         persistent=upstream.persistent,
     )
     body = whole_body(request.content, head.framing)
     connection = await upstream.acquire()
     sending: asyncio.Task[None] | None = None
+    forget = None
     try:
+        forget = hold(OpenExchange(downstream, request.content)) if body is None else None
         connection.begin(
             request.method,
             head.raw + body if body else head.raw,
             uploading=body is None,
-            upgrade=handshake is not None,
+            upgrade=upgrade is not None,
             on_hint=lambda hint: downstream.interim(
                 response_head(hint, rules=rules, framing=Delimiter.NOTHING, keep_alive=True, now=0.0),
             ),
@@ -97,47 +106,74 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
                 downstream.interim(_CONTINUE)
             sending = asyncio.create_task(send_body(request.content, connection, head.framing))
         answer = await connection.answer()
-        if handshake is not None and answer.status == _SWITCHING:
-            check_switch(handshake, answer)
+        if upgrade is not None and answer.status == _SWITCHING:
+            check_switched(upgrade, answer)
             if downstream.gone:
                 return Relayed(_SWITCHING, body_length=0, keep_alive=False)
-            return await _tunnel(request, connection, answer, rules, on_tunnel)
+            return await _tunnel(request, connection, answer, rules, upgrade, hold, tunnels.idle)
         # A body still on its way, or an upgrade that was not made: what follows on this connection is in doubt, so nothing does.
         keep_alive = (
-            request.keep_alive and not downstream.http10 and request.content.is_eof() and handshake is None and not head.upgrade_dropped
+            request.keep_alive and not downstream.http10 and request.content.is_eof() and upgrade is None and not head.upgrade_dropped
         )
-        return await _relay(connection, downstream, answer, request.method, rules, keep_alive=keep_alive)
+        return await _relay(connection, downstream, answer, request, rules, hold, keep_alive=keep_alive)
     finally:
+        if forget is not None:
+            forget()
         if sending is not None and not sending.done():
             sending.cancel()
             await asyncio.wait({sending})
         upstream.release(connection)
 
 
-async def _relay(  # noqa: PLR0913 - two connections and what is known of the answer
-    connection: UpstreamConnection, downstream: Downstream, answer: AnswerHead, method: str, rules: HeaderRules, *, keep_alive: bool
+async def _relay(  # noqa: PLR0913, PLR0917 - two connections and what is known of the answer
+    connection: UpstreamConnection,
+    downstream: Downstream,
+    answer: AnswerHead,
+    request: web.BaseRequest,
+    rules: HeaderRules,
+    hold: Hold,
+    *,
+    keep_alive: bool,
 ) -> web.StreamResponse:
-    framing = _framing_down(answer.framing(method), http10=downstream.http10)
+    framing = _framing_down(answer.framing(request.method), http10=downstream.http10)
     head = response_head(answer, rules=rules, framing=framing, keep_alive=keep_alive, now=time.time())
-    complete = connection.complete
-    downstream.start(head, framing, connection.received(), complete=complete)
-    if not complete:
-        if downstream.behind:
-            connection.hold()
-        connection.pour_into(downstream.take, broken=downstream.abort)
+    if connection.complete:
+        downstream.start(head, framing, connection.received(), complete=True)
+    else:
+        forget = hold(_open_answer(request, downstream, answer))
         try:
-            while not await connection.flowed():
-                if not await downstream.drain():
-                    downstream.abort()
-                    return Relayed(answer.status, body_length=downstream.length, keep_alive=False)
-                connection.resume()
-        except GatewayError as failure:
-            # The head is out: the only honest word left is a connection that visibly breaks off.
-            log.warning("answer.broken_off", code=failure.code, detail=failure.detail)
-            downstream.abort()
-            return Relayed(answer.status, body_length=downstream.length, keep_alive=False)
+            downstream.start(head, framing, connection.received(), complete=False)
+            if not await _pour(connection, downstream):
+                downstream.abort()
+                return Relayed(answer.status, body_length=downstream.length, keep_alive=False)
+        finally:
+            forget()
         downstream.finish()
     return Relayed(answer.status, body_length=downstream.length, keep_alive=keep_alive)
+
+
+async def _pour(connection: UpstreamConnection, downstream: Downstream) -> bool:
+    """Let the rest of the body flow, as fast as the caller reads; False when it broke off, on either side."""
+    if downstream.behind:
+        connection.hold()
+    connection.pour_into(downstream.take, broken=downstream.abort)
+    try:
+        while not await connection.flowed():
+            if not await downstream.drain():
+                return False
+            connection.resume()
+    except GatewayError as failure:
+        # The head is out: the only honest word left is a connection that visibly breaks off.
+        log.warning("answer.broken_off", code=failure.code, detail=failure.detail)
+        return False
+    return True
+
+
+def _open_answer(request: web.BaseRequest, downstream: Downstream, answer: AnswerHead) -> OpenExchange:
+    endless = is_event_stream(answer)
+    if endless and request.transport is not None:
+        watch_for_vanishing(request.transport)
+    return OpenExchange(downstream, request.content, endless=endless)
 
 
 def _framing_down(up: Framing, *, http10: bool) -> Framing:
@@ -147,18 +183,23 @@ def _framing_down(up: Framing, *, http10: bool) -> Framing:
     return Delimiter.CLOSE if http10 else Delimiter.CHUNKS
 
 
-async def _tunnel(
-    request: web.BaseRequest, connection: UpstreamConnection, answer: AnswerHead, rules: HeaderRules, on_tunnel: OnTunnel | None
+async def _tunnel(  # noqa: PLR0913, PLR0917 - what becomes a tunnel, and what is known of it
+    request: web.BaseRequest,
+    connection: UpstreamConnection,
+    answer: AnswerHead,
+    rules: HeaderRules,
+    upgrade: Upgrade,
+    hold: Hold,
+    idle: float,
 ) -> web.StreamResponse:
-    head = response_head(answer, rules=rules, framing=Delimiter.NOTHING, keep_alive=True, now=time.time(), websocket=True)
+    head = response_head(answer, rules=rules, framing=Delimiter.NOTHING, keep_alive=True, now=time.time(), upgrade=upgrade.protocol)
     transport, early = connection.switch()
-    tunnel = Tunnel(request.protocol, transport)
-    tunnel.start(head + early)
-    forget = on_tunnel(tunnel) if on_tunnel is not None else None
+    tunnel = Tunnel(request.protocol, transport, frames=FrameFollower() if upgrade.handshake is not None else None, idle=idle)
+    forget = hold(tunnel)
+    tunnel.start(head, early)
     try:
         await tunnel.finished()
     finally:
         tunnel.close()
-        if forget is not None:
-            forget()
+        forget()
     return Relayed(_SWITCHING, body_length=0, keep_alive=False)

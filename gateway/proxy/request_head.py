@@ -66,15 +66,15 @@ def request_head(  # noqa: PLR0913 - what a request is made of
     forwarded: Sequence[tuple[bytes, bytes]],
     host: bytes | None,
     http10: bool = False,
-    websocket: bool = False,
+    upgrade: bytes | None = None,
     persistent: bool = False,
 ) -> RequestHead:
     """The head to send for a request that was allowed.
 
     ``target`` goes out byte for byte. ``headers`` are the caller's, raw and in order. ``identity`` and ``forwarded`` are the gateway's and
     are set last; their names must be reserved by ``rules`` or on the default list. ``host`` replaces the caller's Host when not None.
-    ``http10`` says which version the caller spoke, ``websocket`` that the handshake is to be asked for, ``persistent`` whether the
-    upstream connection is wanted again.
+    ``http10`` says which version the caller spoke, ``upgrade`` the one protocol to ask for, ``persistent`` whether the upstream connection
+    is wanted again.
 
     Raises HeadersRefused for headers that could be read in two ways, TargetRefused for a target that would break the request line.
     """
@@ -97,17 +97,23 @@ def request_head(  # noqa: PLR0913 - what a request is made of
     lines.append(b"Via: 1.%d %b\r\n" % (0 if http10 else 1, PSEUDONYM))
     _append_ours(lines, forwarded, identity, rules)
     framing = _append_framing(lines, seen)
-    if websocket:
-        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    if upgrade is not None:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade)
     elif not persistent:
         lines.append(b"Connection: close\r\n")
     lines.append(b"\r\n")
     raw = b"".join(lines)
     # Whatever a parser or a mapping let through: a value that makes a line of its own never leaves.
-    ends = len(lines) + (1 if websocket else 0)
+    ends = len(lines) + (1 if upgrade is not None else 0)
     if raw.count(b"\n") != ends or raw.count(b"\r") != ends or b"\0" in raw:
         raise HeadersRefused("a header holds a line break or NUL")
-    return RequestHead(raw, framing, seen.expects_continue and not http10, upgrade_dropped=seen.upgrade and not websocket)
+    return RequestHead(raw, framing, seen.expects_continue and not http10, upgrade_dropped=seen.upgrade and upgrade is None)
+
+
+def with_host(head: bytes, host: bytes) -> bytes:
+    """The bytes of a ``RequestHead`` for another ``host``, which is a valid one: Host is always the second line."""
+    request_line, _, rest = head.split(b"\r\n", 2)
+    return b"%b\r\nHost: %b\r\n%b" % (request_line, host, rest)
 
 
 def _request_line(method: str, target: str) -> bytes:

@@ -65,7 +65,7 @@ def read_handshake(method: str, headers: Sequence[tuple[bytes, bytes]], *, http1
     if http10 or not asks_for_websocket(headers):
         return None
     values = _by_name(headers)
-    if method != "GET" or _single(values, b"upgrade").lower() != b"websocket" or b"upgrade" not in _options(values, b"connection"):
+    if method != "GET" or _single(values, b"upgrade").lower() != b"websocket" or b"upgrade" not in options(headers, b"connection"):
         raise HeadersRefused("a WebSocket handshake needs GET, Upgrade: websocket and Connection: upgrade")
     if b"content-length" in values or b"transfer-encoding" in values:
         raise HeadersRefused("a WebSocket handshake has no body")
@@ -83,7 +83,7 @@ def read_handshake(method: str, headers: Sequence[tuple[bytes, bytes]], *, http1
 def check_switch(handshake: Handshake, answer: AnswerHead) -> None:
     """Hold a 101 to its handshake (RFC 6455 section 4.1, client requirements). Raises UpstreamFailed."""
     values = _by_name(answer.headers)
-    if _single(values, b"upgrade").lower() != b"websocket" or b"upgrade" not in _options(values, b"connection"):
+    if _single(values, b"upgrade").lower() != b"websocket" or b"upgrade" not in options(answer.headers, b"connection"):
         raise UpstreamFailed("the upstream's 101 does not switch to websocket")
     if _single(values, b"sec-websocket-accept") != handshake.accept:
         raise UpstreamFailed("the upstream's 101 does not prove that it read the handshake")
@@ -93,6 +93,11 @@ def check_switch(handshake: Handshake, answer: AnswerHead) -> None:
         raise UpstreamFailed("the upstream chose a subprotocol that was not offered")
     if not _extension_names(values) <= handshake.extensions:
         raise UpstreamFailed("the upstream chose an extension that was not offered")
+
+
+def options(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> frozenset[bytes]:
+    """The members of all headers called ``name`` (in lower case), in lower case: a list without parameters (RFC 9110 section 5.6.1)."""
+    return frozenset(option.strip(b" \t").lower() for key, value in headers if key.lower() == name for option in value.split(b","))
 
 
 def _is_key(key: bytes) -> bool:
@@ -117,10 +122,6 @@ def _single(values: dict[bytes, list[bytes]], name: bytes) -> bytes:
 
 def _listed(values: dict[bytes, list[bytes]], name: bytes) -> list[bytes]:
     return [item.strip(b" \t") for value in values.get(name, []) for item in value.split(b",")]
-
-
-def _options(values: dict[bytes, list[bytes]], name: bytes) -> frozenset[bytes]:
-    return frozenset(option.lower() for option in _listed(values, name))
 
 
 def _extension_names(values: dict[bytes, list[bytes]]) -> frozenset[bytes]:

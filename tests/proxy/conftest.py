@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +17,15 @@ from gateway.proxy.caller_connection import CallerConnection
 from gateway.proxy.connector import Upstream
 from gateway.proxy.headers import HeaderRules, fold
 from gateway.proxy.relay import forward
+from gateway.proxy.tunnel import Tunnel
+from gateway.proxy.upgrades import TunnelRules
 from gateway.proxy.upstream import Timeouts, parse_upstream
 from tests.support.raw_upstream import PATIENCE, raw_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from gateway.proxy.held import Held
     from tests.support.raw_upstream import RawUpstream, Script
 
 RULES = HeaderRules(
@@ -83,8 +87,9 @@ class Gateway:
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.failures: list[GatewayError] = []
-        self.tunnels: list[object] = []
-        self.closed_tunnels = 0
+        self.held: list[Held] = []
+        self.over: list[Held] = []
+        self.tunnel_rules = TunnelRules()
         self.port = 0
         self.host: bytes | None = None
         self.identity: Sequence[tuple[bytes, bytes]] = IDENTITY
@@ -100,7 +105,8 @@ class Gateway:
                 identity=self.identity,
                 forwarded=FORWARDED,
                 rules=RULES,
-                on_tunnel=self.on_tunnel,
+                hold=self.hold,
+                tunnels=self.tunnel_rules,
             )
         except GatewayError as failure:
             self.failures.append(failure)
@@ -108,13 +114,24 @@ class Gateway:
             answer.force_close()
             return answer
 
-    def on_tunnel(self, tunnel: object) -> Callable[[], None]:
-        self.tunnels.append(tunnel)
+    def hold(self, held: Held) -> Callable[[], None]:
+        self.held.append(held)
+        return partial(self.over.append, held)
 
-        def forget() -> None:
-            self.closed_tunnels += 1
+    @property
+    def tunnels(self) -> list[Tunnel]:
+        return [held for held in self.held if isinstance(held, Tunnel)]
 
-        return forget
+    @property
+    def closed_tunnels(self) -> int:
+        return sum(isinstance(held, Tunnel) for held in self.over)
+
+    async def holding(self) -> Held:
+        """Wait until something is held open."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.held:
+                await asyncio.sleep(0)
+        return self.held[-1]
 
     async def client(self) -> Client:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)

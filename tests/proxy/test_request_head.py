@@ -207,7 +207,7 @@ def test_used_up_max_forwards_is_refused():
 
 
 def test_websocket_is_asked_for_by_us():
-    made = head((b"Upgrade", b"WebSocket"), (b"Connection", b"keep-alive, Upgrade"), (b"Sec-WebSocket-Key", b"k"), websocket=True)
+    made = head((b"Upgrade", b"WebSocket"), (b"Connection", b"keep-alive, Upgrade"), (b"Sec-WebSocket-Key", b"k"), upgrade=b"websocket")
     assert lines(made.raw)[-2:] == [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     assert (b"Sec-WebSocket-Key", b"k") in lines(made.raw)
     assert not made.upgrade_dropped
@@ -245,7 +245,14 @@ _headers = st.one_of(_tame, st.lists(st.tuples(_wild_names, _wild_values), max_s
 def test_for_any_headers_the_application_gets_ours_once_and_nothing_like_them(headers, websocket):
     try:
         made = request_head(
-            "POST", "/p", [HOST, *headers], rules=RULES, identity=IDENTITY, forwarded=FORWARDED, host=None, websocket=websocket
+            "POST",
+            "/p",
+            [HOST, *headers],
+            rules=RULES,
+            identity=IDENTITY,
+            forwarded=FORWARDED,
+            host=None,
+            upgrade=b"websocket" if websocket else None,
         )
     except HeadersRefused:
         return
