@@ -8,10 +8,11 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     GatewayError
     ├── RequestRefused            the caller sent what we do not accept                   4xx
     │   ├── TargetRefused         request-target not canonical, or read in two ways       400  target_refused
+    │   │   └── TargetTooLong     longer than any address that people use                 414  target_too_long
     │   ├── HeadersRefused        a header that could be read in two ways                 400  headers_refused
     │   ├── HeadersTooLarge       more header bytes than anybody needs                    431  headers_too_large
     │   ├── RequestTooLarge       more bytes than this endpoint takes                     413  request_too_large
-    │   ├── RequestTimeout        a body that stopped coming                              408  request_timeout
+    │   ├── RequestTimeout        a head or a body that stopped coming                    408  request_timeout
     │   ├── ExpectationRefused    an Expect other than 100-continue                       417  expectation_refused
     │   ├── HostUnknown           a Host that is none of ours                             421  host_unknown
     │   ├── RouteMissing          no route takes this path                                404  route_missing
@@ -33,7 +34,8 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     │   ├── LoginUnavailable      a sign-in cannot be finished now; its code is unspent   503  login_unavailable
     │   └── LoginInterrupted      the code was spent, the session could not be kept       503  login_interrupted
     ├── UpstreamFailed            the app did not answer, or not in HTTP                  502  upstream_failed
-    │   └── UpstreamTimeout       the app did not answer in time                          504  upstream_timeout
+    │   ├── UpstreamTimeout       the app did not answer in time                          504  upstream_timeout
+    │   └── UpstreamBusy          all connections to the app are in use; try again        503  upstream_busy
     ├── GatewayFailed             a fault of ours; nothing went on from it                500  gateway_failed
     └── ConfigRefused             the operator's file is not accepted (exit code 2)       500  config_refused
 """
@@ -97,6 +99,14 @@ class TargetRefused(RequestRefused):
     public = "This address has a form that can be read in more than one way, so it was not opened."
 
 
+class TargetTooLong(TargetRefused):
+    """A request-target longer than any address that people use (RFC 9110 section 15.5.15)."""
+
+    status = 414
+    code = "target_too_long"
+    public = "This address is longer than any that is accepted here."
+
+
 class HeadersRefused(RequestRefused):
     """A header that is malformed, doubled or could be read in two ways."""
 
@@ -114,7 +124,7 @@ class HeadersTooLarge(RequestRefused):
 
 
 class RequestTimeout(RequestRefused):
-    """A body of a form of ours that stopped coming (RFC 9110 section 15.5.9)."""
+    """A head or a body that stopped coming (RFC 9110 section 15.5.9)."""
 
     status = 408
     code = "request_timeout"
@@ -317,6 +327,15 @@ class UpstreamTimeout(UpstreamFailed):
     status = 504
     code = "upstream_timeout"
     public = "The application behind this address is taking too long to answer."
+
+
+class UpstreamBusy(UpstreamFailed):
+    """Every connection that the app may have is in use, and so is the queue before them; nothing was sent."""
+
+    status = 503
+    code = "upstream_busy"
+    public = "The application behind this address has more to do than it can. Please try again in a moment."
+    retry_after = 1
 
 
 class GatewayFailed(GatewayError):

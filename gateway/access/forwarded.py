@@ -5,15 +5,14 @@ GHSA-7x63, Oathkeeper CVE-2026-33495, authentik CVE-2024-47070): anybody can sen
 trusted proxy, one family of headers has to be complete, each of its headers is there once, a second family has to agree, and the target
 goes through the same reading as that of a direct request. There is no falling back to the path of the check itself.
 
-``X-Forwarded-For`` is walked from the right (RFC 7239 section 8.1): every hop appends what it saw, so only what trusted proxies appended is
-evidence. The X-Forwarded headers that an app gets are written anew; nothing of what came is passed on.
+The X-Forwarded headers that an app gets, and Forwarded, are written anew; nothing of what came is passed on.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.access.origins import Origin, split_authority
@@ -21,10 +20,7 @@ from gateway.access.target import Target, canonical_target
 from gateway.errors import ForwardAuthRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-UNKNOWN_CLIENT = "unknown"
-"""RFC 7239 section 6.2: the client of a connection without an address (a Unix socket)."""
+    from collections.abc import Sequence
 
 _METHOD, _PROTO, _HOST, _URI = b"x-forwarded-method", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-uri"
 _ORIGINAL_METHOD, _ORIGINAL_URL = b"x-original-method", b"x-original-url"
@@ -44,11 +40,6 @@ _ABSOLUTE = re.compile(r"(?P<scheme>[a-z]{2,5})://(?P<authority>[^/?#]++)(?P<tar
 # Traefik calls the scheme of a WebSocket handshake ws or wss; the handshake is an HTTP request like any other (RFC 6455 section 4.1).
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
-_MOST_HOPS = 32
-
-_BRACKETED = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?")
-_V4_WITH_PORT = re.compile(r"([0-9.]++):[0-9]{1,5}")
-
 
 @dataclass(frozen=True, slots=True)
 class OriginalRequest:
@@ -61,7 +52,7 @@ class OriginalRequest:
 
 
 def original_request(headers: Sequence[tuple[bytes, bytes]], *, trusted: bool) -> OriginalRequest:
-    """Read the original request from the raw headers of a forward-auth check; ``trusted`` is what ``is_trusted`` says of the peer.
+    """Read the original request from the raw headers of a forward-auth check; ``trusted``: ``TrustedProxies.trusts`` says so of the peer.
 
     A family is X-Forwarded-Method, -Proto, -Host and -Uri, or X-Original-Method and -URL (absolute); it is present by its -Uri or -URL.
     Raises ForwardAuthRefused, whose detail names the setting to mend, and TargetRefused for a target that a direct request could not have
@@ -85,46 +76,32 @@ def original_request(headers: Sequence[tuple[bytes, bytes]], *, trusted: bool) -
             raise ForwardAuthRefused(f"neither X-Forwarded-Uri nor X-Original-URL: set one family ({_HOW_TO_SEND[_URI]})")
 
 
-def is_trusted(peer: str | None, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Whether the address on the other end of the connection lies in one of the trusted networks; None (no address) never does."""
-    if not networks or peer is None:
-        return False
-    address = _address(peer)
-    return address is not None and any(address in network for network in networks)
+@lru_cache(maxsize=1024)
+def forwarded_headers(origin: Origin, client: str, prefix: str = "") -> tuple[tuple[bytes, bytes], ...]:
+    """What the app is told of the way here: X-Forwarded-For, -Proto, -Host, -Port, and the same once more as Forwarded (RFC 7239).
 
-
-def client_address(peer: str | None, xff: Sequence[bytes], networks: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The address of the client: the right-most hop that is no trusted proxy.
-
-    ``xff`` holds the values of all X-Forwarded-For lines in their order. What is no address ends the walk at the last hop that was one,
-    and so do more than 32 hops. Of a chain of trusted proxies alone the left-most counts. Without a peer address: ``unknown``.
+    ``origin`` took the request and ``client`` is ``TrustedProxies.client``. ``prefix`` is what the route took off the path, told as
+    X-Forwarded-Prefix; "" for none. One address, not the chain: an app cannot know which hops we trust, and the hops between are
+    nobody's business (RFC 7239 section 8.3).
     """
-    if peer is None:
-        return UNKNOWN_CLIENT
-    client = peer
-    hops = _hops_from_the_right(xff)
-    for _ in range(_MOST_HOPS):
-        if not is_trusted(client, networks):
-            break
-        hop = _address(next(hops, ""))
-        if hop is None:
-            break
-        client = str(hop)
-    address = _address(client)
-    return client if address is None else str(address)
-
-
-def forwarded_headers(origin: Origin, client: str) -> tuple[tuple[bytes, bytes], ...]:
-    """The X-Forwarded-For, -Proto, -Host and -Port lines for the app, from the origin that took the request and ``client_address``.
-
-    One address, not the chain: an app cannot know which hops we trust, and the hops between are nobody's business (RFC 7239 section 8.3).
-    """
-    return (
+    lines = (
         (b"X-Forwarded-For", client.encode("ascii", "replace")),
         (b"X-Forwarded-Proto", origin.scheme.encode("ascii")),
         (b"X-Forwarded-Host", origin.authority.encode("ascii")),
         (b"X-Forwarded-Port", str(origin.port).encode("ascii")),
+        (b"Forwarded", f"for={_node(client)};host={_value(origin.authority)};proto={origin.scheme}".encode("ascii", "replace")),
     )
+    return (*lines, (b"X-Forwarded-Prefix", prefix.encode("ascii"))) if prefix else lines
+
+
+def _node(client: str) -> str:
+    """A node of RFC 7239 section 6: IPv6 in brackets and quotes, everything else a token."""
+    return f'"[{client}]"' if ":" in client else client
+
+
+def _value(text: str) -> str:
+    """A token, or a quoted-string where there is a colon or a bracket (RFC 7239 section 4)."""
+    return f'"{text}"' if ":" in text else text
 
 
 def _told_once(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, str]:
@@ -181,21 +158,3 @@ def _authority(value: str, name: bytes) -> str:
     if split_authority(value) is None:
         raise ForwardAuthRefused(f"{name.decode()} does not name one host ({_HOW_TO_SEND[name]})")
     return value.lower()
-
-
-def _hops_from_the_right(xff: Sequence[bytes]) -> Iterator[str]:
-    for line in reversed(xff):
-        rest = line.decode("latin-1")
-        while rest:
-            rest, _, hop = rest.rpartition(",")
-            yield hop.strip(" \t")
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``; IPv4 in IPv6 is IPv4, and a zone is left out."""
-    with_port = _BRACKETED.fullmatch(text) or _V4_WITH_PORT.fullmatch(text)
-    try:
-        address = ip_address((text if with_port is None else with_port[1]).partition("%")[0])
-    except ValueError:
-        return None
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

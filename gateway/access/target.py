@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.access.readings import has_dot_segment, has_overlong_ascii, is_below, readings
-from gateway.errors import TargetRefused
+from gateway.errors import TargetRefused, TargetTooLong
 
 _PLAIN_SEGMENT_CHARACTERS = r"A-Za-z0-9\-._~!$&'()*+,=:@|^\[\]"
 _QUERY = r"(?:\?(?P<query>[!\"$-~]*+))?"
@@ -48,11 +48,11 @@ class Target:
 def canonical_target(raw: str, *, limit: int = 8192) -> Target:
     """Read an origin-form request-target, at most ``limit`` characters long.
 
-    Raises TargetRefused for any other form, for characters that no browser sends, escapes that are none, ``%00``, a leading ``//``, and for
-    dot segments in any reading of the path (``%2e``, ``..;x``, ``..%2f``, ``..%5c``, ``%c0%ae``).
+    Raises TargetTooLong beyond that, TargetRefused for any other form, for characters that no browser sends, escapes that are none,
+    ``%00``, a leading ``//``, and for dot segments in any reading of the path (``%2e``, ``..;x``, ``..%2f``, ``..%5c``, ``%c0%ae``).
     """
     if len(raw) > limit:
-        raise TargetRefused(f"a target of {len(raw)} characters, more than {limit}")
+        raise TargetTooLong(f"a target of {len(raw)} characters, more than {limit}")
     plain = _PLAIN.fullmatch(raw)
     if plain is not None:
         path, query = plain.groups()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway.access.origins import Origin, split_authority
+from gateway.access.trusted_proxies import UNIX
 from gateway.config.settings import Listen
 from gateway.session.store.redis_address import parse_redis_address
 
@@ -134,6 +135,15 @@ def read_prefix(text: str) -> str:
     if _PREFIX.fullmatch(text) is None or len(text) > LONGEST_PREFIX:
         raise ValueError("not a prefix; write one or more plain segments without a trailing slash, such as /oauth2")
     return text
+
+
+def read_proxies(text: str) -> IPv4Network | IPv6Network | str:
+    """Where proxies come from: a network as ``read_network`` reads it, or ``unix`` for whoever connects by a Unix socket.
+
+    Raises:
+        ValueError: with what is wrong and what to write.
+    """
+    return text if text == UNIX else read_network(text)
 
 
 def read_network(text: str) -> IPv4Network | IPv6Network:

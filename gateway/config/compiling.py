@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.access.origins import Origins
 from gateway.access.routes import Access, Route, Routes
+from gateway.access.trusted_proxies import UNIX, TrustedProxies
 from gateway.config.addresses import read_store
 from gateway.config.contradictions import find_contradictions
 from gateway.config.faults import Findings, Warning_
@@ -20,7 +21,7 @@ from gateway.config.header_names import DEFAULT_IDENTITY, RESERVED, TOKEN_SOURCE
 from gateway.config.loading import read_document
 from gateway.config.secrets import SecretReader
 from gateway.config.sections import Sections, plain, read_sections
-from gateway.config.settings import AdminSettings, Listen, ServerSettings, SessionSettings, Settings
+from gateway.config.settings import AdminSettings, ConnectionLimits, Listen, ServerSettings, SessionSettings, Settings
 from gateway.oidc.registration import ClientAuth, ProviderSettings, Secret
 from gateway.proxy.upstream import parse_upstream
 from gateway.session.lifecycle import Lifetimes
@@ -114,10 +115,20 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
             listen=server.listen,
             origins=Origins(server.public_url),
             prefix=server.prefix,
-            trusted_proxies=tuple(server.trusted_proxies),
+            trusted_proxies=TrustedProxies(
+                tuple(one for one in server.trusted_proxies if one != UNIX), unix=UNIX in server.trusted_proxies
+            ),
             shutdown_grace=server.shutdown_grace,
             shutdown_delay=server.shutdown_delay,
             workers=server.workers,
+            proxy_protocol=server.proxy_protocol,
+            limits=ConnectionLimits(
+                header_timeout=server.header_timeout,
+                body_timeout=server.body_timeout,
+                keepalive_timeout=server.keepalive_timeout,
+                connections=server.connections,
+                connections_per_peer=server.connections_per_peer,
+            ),
         ),
         admin=AdminSettings(listen=admin.listen, token=secrets.token),
         provider=_provider(provider, secrets.clients[0], base),

@@ -12,6 +12,7 @@ from gateway.access.origins import Origins
 from gateway.access.readings import is_below
 from gateway.access.routes import Access, Routes
 from gateway.access.routes import Route as CompiledRoute
+from gateway.access.trusted_proxies import UNIX
 from gateway.config.addresses import EVERYWHERE, is_loopback, issuer_parts, read_origin, same_host
 from gateway.config.header_names import check_identity_header, folded
 from gateway.config.values import check_parameter
@@ -66,6 +67,25 @@ def _check_server(server: Server, findings: Findings) -> None:
         if insecure and findings.sound(("server", "insecure_http")):
             remedy = "write https, or insecure_http: allowed beside it"
             findings.fault(path, f"plain http beyond loopback sends cookies in clear; {remedy}", breaks=False)
+    _check_proxies(server, findings)
+
+
+def _check_proxies(server: Server, findings: Findings) -> None:
+    if not findings.sound(("server", "trusted_proxies")):
+        return
+    if UNIX in server.trusted_proxies and server.listen.unix_path is None and findings.sound(("server", "listen")):
+        index = server.trusted_proxies.index(UNIX)
+        remedy = "write listen: unix:/run/gateway.sock, or name networks"
+        findings.fault(
+            ("server", "trusted_proxies", index), f"unix trusts the peers of a Unix socket, and listen is none; {remedy}", breaks=False
+        )
+    if server.proxy_protocol and not server.trusted_proxies and findings.sound(("server", "proxy_protocol")):
+        remedy = "name the networks of the balancers that send it"
+        findings.fault(
+            ("server", "proxy_protocol"),
+            f"the PROXY protocol is believed from trusted_proxies alone, and there are none; {remedy}",
+            breaks=False,
+        )
 
 
 def _check_admin(admin: Admin, server: Server | None, findings: Findings) -> None:

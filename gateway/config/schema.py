@@ -107,8 +107,20 @@ class Server(Section):
     """The path of the gateway's own endpoints; everything else belongs to the apps."""
     workers: int = Field(default=1, ge=1, le=1024)
     """How many processes serve. More than one shares the port and needs a store that is not memory."""
-    trusted_proxies: list[Annotated[Any, _reader(addresses.read_network), _written()]] = Field(default=[], max_length=MAX_LIST)
-    """Networks (CIDR) whose X-Forwarded-* headers are believed. Nobody's by default."""
+    trusted_proxies: list[Annotated[Any, _reader(addresses.read_proxies), _written()]] = Field(default=[], max_length=MAX_LIST)
+    """Networks (CIDR) whose X-Forwarded-* headers are believed, or unix for a Unix socket's peers. Nobody's by default."""
+    proxy_protocol: bool = False
+    """Whether every connection begins with a PROXY protocol header (version 1 or 2) of a trusted proxy, which names the client."""
+    header_timeout: Annotated[float, PlainValidator(values.duration("1s", "5m")), _DURATION_FORM] = _default("15s")
+    """How long the head of a request may take to arrive, on a new connection from its beginning."""
+    body_timeout: Annotated[float, PlainValidator(values.duration("1s", "1h")), _DURATION_FORM] = _default("30s")
+    """How long a body that is waited for may bring no byte."""
+    keepalive_timeout: Annotated[float, PlainValidator(values.duration("1s", "1h")), _DURATION_FORM] = _default("75s")
+    """How long a connection may stay open without a request."""
+    connections: int = Field(default=16384, ge=16, le=1000000)
+    """How many connections each worker holds; further ones are closed at once."""
+    connections_per_peer: int = Field(default=1000, ge=1, le=1000000)
+    """How many of them one address may have (an IPv6 /64 counts as one); trusted proxies may have all."""
     shutdown_grace: Annotated[float, PlainValidator(values.duration("0s", "1h")), _DURATION_FORM] = _default("30s")
     """How long requests in flight may take to end after SIGTERM."""
     shutdown_delay: Annotated[float, PlainValidator(values.duration("0s", "5m")), _DURATION_FORM] = _default("0s")

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
-
     from gateway.access.origins import Origins
     from gateway.access.routes import Routes
+    from gateway.access.trusted_proxies import TrustedProxies
     from gateway.oidc.registration import ProviderSettings, Secret
     from gateway.proxy.upstream import UpstreamAddress
     from gateway.session.lifecycle import Lifetimes
@@ -28,16 +27,29 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What one connection may take in time, and how many there may be in one process."""
+
+    header_timeout: float = 15.0
+    body_timeout: float = 30.0
+    keepalive_timeout: float = 75.0
+    connections: int = 16384
+    connections_per_peer: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """The public listener. ``prefix`` has a leading slash and no trailing one; ``cookie_suffix`` is the demo's (cookies ignore ports)."""
 
     listen: Listen
     origins: Origins
     prefix: str
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    trusted_proxies: TrustedProxies
     shutdown_grace: float
     shutdown_delay: float = 0.0
     workers: int = 1
+    proxy_protocol: bool = False
+    limits: ConnectionLimits = ConnectionLimits()
     cookie_suffix: str = ""
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.access.caller import is_navigation
 from gateway.access.decision import Allow, SignIn, decide
-from gateway.access.forwarded import client_address, forwarded_headers
+from gateway.access.forwarded import forwarded_headers
 from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
 from gateway.access.target import is_own
@@ -26,13 +26,15 @@ from gateway.session.sessions import Found
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.access.routes import Route
     from gateway.server.asked import Asked
     from gateway.server.parts import Parts, Site
 
 log = logs.get("server")
+
+_XFF_LENGTH = len(b"X-Forwarded-For")
 
 
 class Entry:
@@ -104,10 +106,7 @@ class Entry:
                 route.identity,
                 None if tokens is None else (tokens.access_token, tokens.id_token),
             ),
-            forwarded=forwarded_headers(
-                origin=site.origin,
-                client=_client(request, parts),
-            ),
+            forwarded=forwarded_headers(site.origin, _client(request, parts)),
             rules=parts.header_rules,
         )
 
@@ -124,11 +123,11 @@ class Entry:
 
 def _client(request: web.BaseRequest, parts: Parts) -> str:
     """The address that the request came from, past the proxies that the operator trusts."""
-    networks = parts.settings.server.trusted_proxies
-    if not networks:
-        return request.remote or ""
-    lines = [value for name, value in request.raw_headers if name.lower() == b"x-forwarded-for"]
-    return client_address(request.remote, lines, networks)
+    proxies = parts.settings.server.trusted_proxies
+    lines: Sequence[bytes] = ()
+    if proxies:
+        lines = [value for name, value in request.raw_headers if len(name) == _XFF_LENGTH and name.lower() == b"x-forwarded-for"]
+    return proxies.client(request.remote, lines)
 
 
 def _closing_if_unread(request: web.BaseRequest, response: web.Response) -> web.Response:

@@ -13,7 +13,9 @@ from cryptography.x509.oid import NameOID
 
 from gateway.access.routes import Access
 from gateway.access.target import canonical_target
+from gateway.access.trusted_proxies import TrustedProxies
 from gateway.config.compiling import Listen, load_settings, settings_from
+from gateway.config.settings import ConnectionLimits
 from gateway.errors import ConfigRefused
 from gateway.oidc.registration import ClientAuth, Secret
 from gateway.proxy.headers import fold
@@ -63,7 +65,9 @@ def test_what_is_not_written_has_its_default(tmp_path):
     settings = settings_of(tmp_path, {LISTEN: "", ADMIN_LISTEN: "  listen: none\n"})
     assert settings.server.listen == Listen("127.0.0.1", 8080)
     assert settings.server.prefix == "/oauth2"
-    assert settings.server.trusted_proxies == ()
+    assert settings.server.trusted_proxies == TrustedProxies()
+    assert settings.server.proxy_protocol is False
+    assert settings.server.limits == ConnectionLimits()
     assert (settings.server.workers, settings.server.shutdown_grace, settings.server.shutdown_delay) == (1, 30.0, 0.0)
     assert settings.server.cookie_suffix == ""
     assert settings.admin.listen is None
@@ -143,7 +147,21 @@ def test_public_urls(tmp_path, written, origins):
 
 def test_trusted_proxies(tmp_path):
     settings = settings_of(tmp_path, {PUBLIC_URL: PUBLIC_URL + "  trusted_proxies: [10.0.0.0/8, 192.0.2.7, 'fd00::/8']\n"})
-    assert settings.server.trusted_proxies == tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "192.0.2.7/32", "fd00::/8")))
+    assert settings.server.trusted_proxies == TrustedProxies(tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "192.0.2.7/32", "fd00::/8"))))
+
+
+def test_the_peers_of_a_unix_socket(tmp_path):
+    settings = settings_of(
+        tmp_path,
+        {LISTEN: "  listen: unix:/run/gateway.sock\n", PUBLIC_URL: PUBLIC_URL + "  trusted_proxies: [unix]\n  proxy_protocol: true\n"},
+    )
+    assert settings.server.trusted_proxies == TrustedProxies(unix=True)
+    assert settings.server.proxy_protocol is True
+
+
+def test_limits_of_connections(tmp_path):
+    written = "  header_timeout: 5s\n  body_timeout: 1m\n  keepalive_timeout: 20s\n  connections: 500\n  connections_per_peer: 20\n"
+    assert settings_of(tmp_path, {PUBLIC_URL: PUBLIC_URL + written}).server.limits == ConnectionLimits(5.0, 60.0, 20.0, 500, 20)
 
 
 @pytest.mark.parametrize(

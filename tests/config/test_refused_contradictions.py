@@ -62,6 +62,25 @@ CONTRADICTIONS = [
         {"13:10 session.store": ("memory belongs to one process, and server.workers asks for more; write a redis:// URL")},
         id="more than one worker with sessions in memory",
     ),
+    pytest.param(
+        {LISTEN: LISTEN + "  trusted_proxies: [10.0.0.0/8, unix]\n"},
+        {
+            "3:33 server.trusted_proxies[1]": (
+                "unix trusts the peers of a Unix socket, and listen is none; write listen: unix:/run/gateway.sock, or name networks"
+            )
+        },
+        id="trusting a Unix socket that nobody listens on",
+    ),
+    pytest.param(
+        {LISTEN: LISTEN + "  proxy_protocol: true\n"},
+        {
+            "3:19 server.proxy_protocol": (
+                "the PROXY protocol is believed from trusted_proxies alone, and there are none; "
+                "name the networks of the balancers that send it"
+            )
+        },
+        id="the PROXY protocol from nobody",
+    ),
     pytest.param({LISTEN: LISTEN + "  workers: 0\n"}, {"3:12 server.workers": "out of bounds; write 1 or more"}, id="no workers"),
     pytest.param(
         {ADMIN_LISTEN: "  listen: 127.0.0.1:8080\n"}, {"5:11 admin.listen": SAME_LISTENER}, id="the admin listener on the public one"

@@ -21,8 +21,9 @@ PURE = {
     "oidc": "builds requests and reads answers",
     "session": "the record, the login in flight, cookies and sealing",
     "proxy/headers": "the header rules",
+    "server/guard": "the rules for a request's head",
 }
-"""Rooms and the one module of ``proxy`` whose results depend on their arguments alone."""
+"""Rooms, and modules of ``proxy`` and ``server``, whose results depend on their arguments alone."""
 
 SHELLS = {
     "oidc/client.py": "the only module that sends on the back channel",

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.access.caller import is_navigation
 from gateway.access.decision import Allow, SignIn, decide
-from gateway.access.forwarded import is_trusted, original_request
+from gateway.access.forwarded import original_request
 from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
 from gateway.access.target import is_own
@@ -47,7 +47,7 @@ async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
         ForwardAuthRefused: the proxy is not trusted, or the original request is missing, incomplete, doubled or contradicted.
         StoreUnavailable: nobody can say who this is; the proxy denies.
     """
-    trusted = is_trusted(request.remote, parts.settings.server.trusted_proxies)
+    trusted = parts.settings.server.trusted_proxies.trusts(request.remote)
     try:
         original = original_request(request.raw_headers, trusted=trusted)
         site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
