@@ -15,12 +15,12 @@ from aiohttp_session import get_session
 from gateway.access.return_to import return_target
 from gateway.errors import CrossSiteRefused, ProviderFailed
 from gateway.server.browser_sessions import presented, signed_in
-from gateway.server.endpoints.signed_out import seal_return
 from gateway.server.login import redirect
 from gateway.server.pages import SIGN_OUT_PAGE_HEADERS, sign_out_page
 from gateway.server.query import one_value, one_value_of_form
 from gateway.server.refusals import PLAIN_HEADERS
 from gateway.server.sites import site_of
+from gateway.session.sign_out_return import seal_return
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def sign_out(parts: Parts, request: web.Request) -> web.StreamResponse:
             tokens = ended
         log.info("session.ended", by="sign_out")
     session.invalidate()
-    state = None if wanted is None else seal_return(parts, site, return_target(wanted, site.return_rules))
+    state = None if wanted is None else _sealed(parts, site, return_target(wanted, site.return_rules))
     return redirect(await _where_next(parts, site, tokens, state))
 
 
@@ -87,6 +87,11 @@ async def _where_next(parts: Parts, site: Site, tokens: Tokens | None, state: st
     except (ProviderFailed, TimeoutError):
         return here
     return there or here
+
+
+def _sealed(parts: Parts, site: Site, target: str) -> str:
+    """The checked target as the ``state`` that the provider brings back."""
+    return seal_return(parts.keyring, target, origin=site.origin.text, now=parts.clock())
 
 
 def _name(found: Found | None) -> str | None:
