@@ -219,10 +219,17 @@ class CallbackRefused(LoginRefused):
 
 
 class LoginExpired(LoginRefused):
-    """The login cookie is gone, too old, or sealed under a key that is no longer ours."""
+    """The login cookie is gone, too old, or sealed under a key that is no longer ours.
+
+    ``return_to`` is where the person was going (a checked target), None where no cookie of ours told.
+    """
 
     code = "login_expired"
     public = "This sign-in took too long or was already used. Please sign in once more."
+
+    def __init__(self, detail: str, *, return_to: str | None = None) -> None:
+        super().__init__(detail)
+        self.return_to = return_to
 
 
 class LoginDenied(LoginRefused):

@@ -45,14 +45,20 @@ class Target:
     other_readings: frozenset[str]
 
 
-def canonical_target(raw: str, *, limit: int = 8192) -> Target:
-    """Read an origin-form request-target, at most ``limit`` characters long.
+LONGEST_PATH = 8192
+LONGEST_TARGET = 16_000
+"""Characters. A query may be longer than a path: a provider's answer with a long code and a long explanation comes back in one."""
 
-    Raises TargetTooLong beyond that, TargetRefused for any other form, for characters that no browser sends, escapes that are none,
-    ``%00``, a leading ``//``, and for dot segments in any reading of the path (``%2e``, ``..;x``, ``..%2f``, ``..%5c``, ``%c0%ae``).
+
+def canonical_target(raw: str) -> Target:
+    """Read an origin-form request-target.
+
+    Raises TargetTooLong beyond ``LONGEST_TARGET`` or with a path beyond ``LONGEST_PATH``; TargetRefused for any other form, for characters
+    that no browser sends, escapes that are none, ``%00``, a leading ``//``, and for dot segments in any reading of the path (``%2e``,
+    ``..;x``, ``..%2f``, ``..%5c``, ``%c0%ae``).
     """
-    if len(raw) > limit:
-        raise TargetTooLong(f"a target of {len(raw)} characters, more than {limit}")
+    if len(raw) > LONGEST_PATH and (len(raw) > LONGEST_TARGET or len(raw.partition("?")[0]) > LONGEST_PATH):
+        raise TargetTooLong(f"a target of {len(raw)} characters")
     plain = _PLAIN.fullmatch(raw)
     if plain is not None:
         path, query = plain.groups()

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.access.target import LONGEST_TARGET
 from gateway.errors import ExpectationRefused, HeadersRefused, HeadersTooLarge, MethodRefused, TargetRefused, VersionRefused
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 ALLOWED_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """What the refusal of a method names; others pass too, if the parser knows them."""
 
-TARGET_BYTES = 8192
-HEADER_LINE_BYTES = 16 * 1024
+TARGET_BYTES = LONGEST_TARGET
+HEADER_LINE_BYTES = 32 * 1024
 """Room for a Cookie header of several sites' cookies."""
 HEADERS_MOST = 128
 HEADER_BYTES = 64 * 1024

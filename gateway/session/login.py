@@ -119,7 +119,7 @@ def open_login(  # noqa: PLR0913  # what opens it, where it is, which it is, and
         login = _read(keyring, names, name, value)
         if login is not None and hmac.compare_digest(login.state, state):
             if not login.started - CLOCK_SKEW <= now < login.started + lifetime:
-                raise LoginExpired("the login took too long")
+                raise LoginExpired("the login took too long", return_to=login.return_to)
             return login
     raise LoginExpired("the login cookie does not open")
 

@@ -25,6 +25,7 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from gateway.errors import GatewayError
     from gateway.oidc.callback import ValidatedCallback
     from gateway.server.parts import Parts, Site
     from gateway.session.login import Login
@@ -46,11 +47,13 @@ async def callback(parts: Parts, request: web.Request) -> web.StreamResponse:
             now=parts.clock(),
             lifetime=parts.settings.session.lifetimes.login,
         )
-    except LoginExpired:
-        if signed_in(session) is not None:
-            # The back button or a reload after a finished login: this person is signed in already.
-            return redirect("/")
-        raise
+    except LoginExpired as expired:
+        # With a session it was the back button or a reload after a finished login: this person is signed in already.
+        return_to = expired.return_to or "/"
+        response = redirect(return_to) if signed_in(session) is not None else _refusal(parts, request, expired, return_to)
+        if expired.return_to is not None:
+            response.headers.add("Set-Cookie", delete_cookie(login_cookie_name(site.names, answer.state), site.names))
+        return response
     said: str | None = None
     try:
         metadata = await parts.provider.metadata()
@@ -62,10 +65,13 @@ async def callback(parts: Parts, request: web.Request) -> web.StreamResponse:
             said = validated.shown_description or validated.shown_error
             response = await _finish(parts, request, site, login, validated)
     except (LoginRefused, ProviderFailed, LoginInterrupted) as failure:
-        prefix = parts.settings.server.prefix
-        response = refusals.respond(request, failure, prefix=prefix, return_to=login.return_to, provider_said=said)
+        response = _refusal(parts, request, failure, login.return_to, said)
     response.headers.add("Set-Cookie", delete_cookie(login_cookie_name(site.names, login.state), site.names))
     return response
+
+
+def _refusal(parts: Parts, request: web.Request, failure: GatewayError, return_to: str, said: str | None = None) -> web.Response:
+    return refusals.respond(request, failure, prefix=parts.settings.server.prefix, return_to=return_to, provider_said=said)
 
 
 async def _claim(parts: Parts, login: Login) -> bool:
