@@ -11,6 +11,8 @@ from typing import Final, NoReturn
 
 import uvloop
 
+from gateway.errors import ConfigRefused
+from gateway.server.listener import check_parser
 from gateway.server.run import serve
 from gateway.telemetry import logs
 
@@ -37,6 +39,10 @@ def run(port: int = 8080, provider_port: int = 9000, admin_port: int = 8090) -> 
         SystemExit: with 1, after one line on stderr: a port is taken, or a package is missing.
     """
     logs.configure(level=logging.WARNING)
+    try:
+        check_parser()
+    except ConfigRefused as refused:
+        _fail(refused.faults[0])
     try:
         # These packages are an extra: only this command needs them, so only it imports them.
         from gateway.demo.app import running_app  # noqa: PLC0415

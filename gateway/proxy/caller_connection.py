@@ -1,26 +1,110 @@
-"""A caller's connection whose broken bodies are noticed by whoever reads them.
+"""A caller's connection that waits for nothing without end: heads and bodies come in time and in bounds, and broken ones are noticed.
 
-Answers SM-35, SM-37 and SL: when a chunk is malformed, aiohttp 3.14 queues a 400 behind the request in flight and leaves that request's
-reader waiting for bytes that will never come; here the reader hears of it at once. The server's connections derive from this one.
+Answers SL-01 and SL-02 (aiohttp keeps a connection with half a head for as long as an idle one), SL-10 (pipelined requests wait in a queue
+of 32, and the rest in the kernel), and SM-35, SM-37: when a chunk is malformed, aiohttp 3.14 queues a 400 behind the request in flight and
+leaves that request's reader waiting for bytes that will never come; here the reader hears of it at once. No request costs a timer: whoever
+runs the server calls ``check`` of every connection now and then. The server's connections derive from this one.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 from typing_extensions import override
 
+from gateway.errors import HeadersTooLarge, RequestRefused, RequestTimeout
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+log = logs.get("proxy")
+
+MAX_UNFINISHED_HEAD = 80 * 1024
+"""Bytes of a head that is not whole yet: a target of 8 KiB, headers of 64 KiB, and what is between them."""
+
 
 class CallerConnection(web.RequestHandler):
-    """aiohttp's connection, honest about malformed bodies."""
+    """aiohttp's connection, with limits on time and size, and honest about malformed bodies. Times are seconds."""
 
-    __slots__ = ()
+    __slots__ = ("_body_timeout", "_head_bytes", "_head_since", "_header_timeout", "_stalled_at", "_stalled_since")
+
+    def __init__(self, manager: web.Server, *, header_timeout: float = 15.0, body_timeout: float = 30.0, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._header_timeout = header_timeout
+        self._body_timeout = body_timeout
+        self._head_since = 0.0
+        """When the head that is waited for began, on a new connection when that was made; 0 while none has begun."""
+        self._head_bytes = 0
+        self._stalled_since = 0.0
+        """When a body that is waited for was first seen where it still is; 0 while none is waited for."""
+        self._stalled_at = 0
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_since = self._loop.time()
 
     @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
-            self._break_unfinished_bodies()
+        messages = self._messages
+        if messages:
+            if self._head_since:
+                self._head_since = 0.0
+                self._head_bytes = 0
+            if isinstance(messages[-1][0], _ErrInfo):
+                self._break_unfinished_bodies()
+        elif data and self._waiter is not None:
+            self._note_unfinished_head(len(data))
+
+    def check(self, now: float) -> None:
+        """End what takes too long by the loop's time ``now``: a head with 408, or silently when nothing came, and the wait for a body."""
+        if self._waiter is not None:
+            if self._head_since and now - self._head_since >= self._header_timeout and not self._close:
+                if self._head_bytes:
+                    self._refuse(RequestTimeout("a head that did not arrive in time"))
+                else:
+                    self.force_close()
+            return
+        request = self._current_request
+        if request is None:
+            return
+        body = request.content
+        if body.is_eof() or body._waiter is None:  # noqa: SLF001 - whether somebody waits for it; the minor version is pinned
+            self._stalled_since = 0.0
+        elif not self._stalled_since or body.total_bytes != self._stalled_at:
+            self._stalled_since, self._stalled_at = now, body.total_bytes
+        elif now - self._stalled_since >= self._body_timeout:
+            body.set_exception(RequestTimeout("a body that stopped coming"))
+
+    @override
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """What a caller broke is no fault of ours: its connection ends, and everything to say was said where it was refused."""
+        if isinstance(kw.get("exc_info"), RequestPayloadError | RequestRefused):
+            log.debug("connection.broken")
+        else:
+            super().log_exception(*args, **kw)
+
+    def _note_unfinished_head(self, size: int) -> None:
+        if self._close or self._force_close:
+            return
+        self._head_bytes += size
+        if not self._head_since:
+            self._head_since = self._loop.time()
+        if self._head_bytes > MAX_UNFINISHED_HEAD:
+            self._refuse(HeadersTooLarge(f"an unfinished head of more than {MAX_UNFINISHED_HEAD} bytes"))
+
+    def _refuse(self, failure: RequestRefused) -> None:
+        """Answer a request that never became one, and read nothing more."""
+        self._messages.append((_ErrInfo(status=failure.status, exc=failure, message=failure.public), EMPTY_PAYLOAD))
+        self._close = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _break_unfinished_bodies(self) -> None:
         """A body that was not read to its end before the parser gave up will not end."""
