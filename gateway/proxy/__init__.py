@@ -7,15 +7,18 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
 ::
 
     server -> relay.forward ─┬─ headers.request_head      pure: one pass over the raw header list
-                             ├─ connector.Upstream        a connection to the application (a pool will live here)
-                             │    └─ connection           one exchange: its failure, its flow control
-                             │         └─ answer_reader   pure: from bytes to the head and the body of one answer
-                             │              ├─ answer     pure: the strict reader of response heads, and their framing
-                             │              └─ chunked    httptools: reads chunked bodies
+                             ├─ connector.Upstream        where a route leads: which address, which connection
+                             │    ├─ balancing            pure: the least loaded address that is well
+                             │    └─ pool.Pool            the connections of one address, the queue before them, one timer for all
+                             │         ├─ dialling        opens one: name, address, unix socket, TLS
+                             │         └─ connection      one exchange at a time, on flow_control's transport
+                             │              └─ answer_reader   pure: from bytes to the head and the body of one answer
+                             │                   ├─ answer     pure: the strict reader of response heads, and their framing
+                             │                   └─ chunked    httptools: reads chunked bodies
                              ├─ request_body.send_body    the caller's body, upwards, while the answer may come down already
                              ├─ answer_headers            pure: the head that the caller gets
                              ├─ downstream                the caller's connection: one write where one will do
                              └─ tunnel.Tunnel             bytes both ways after a 101 that websocket.py accepted
 
-``headers``, ``answer``, ``answer_reader``, ``answer_headers``, ``framing``, ``upstream`` and ``websocket`` are pure.
+``headers``, ``answer``, ``answer_reader``, ``answer_headers``, ``balancing``, ``framing``, ``upstream`` and ``websocket`` are pure.
 """

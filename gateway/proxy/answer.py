@@ -27,7 +27,8 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
 )
 _LINE = re.compile(rb"([^:\r]++):[\t ]*+([^\r]*+)\r\n")
-_FRAMING = re.compile(rb"^(content-length|transfer-encoding):([^\r]*+)\r\n", re.IGNORECASE | re.MULTILINE)
+_TOLD = re.compile(rb"^(content-length|transfer-encoding|connection|keep-alive):([^\r]*+)\r\n", re.IGNORECASE | re.MULTILINE)
+_TIMEOUT = re.compile(rb"\btimeout=([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _BEGINNING = b"HTTP/1."
 
@@ -43,6 +44,10 @@ class AnswerHead:
     length: int | None
     """What Content-Length said."""
     chunked: bool
+    closes: bool = False
+    """Whether Connection says that this is the last answer."""
+    kept: int | None = None
+    """Seconds for which the upstream keeps the connection, as far as Keep-Alive tells."""
 
     def framing(self, method: str) -> Framing:
         """Where the body of this answer to ``method`` ends (RFC 9112 section 6.3)."""
@@ -63,8 +68,25 @@ def read_answer_head(raw: bytes) -> AnswerHead:
     if len(headers) > MAX_HEADERS:
         raise UpstreamFailed(f"the answer has more than {MAX_HEADERS} headers")
     http10 = minor == b"0"
-    length, chunked = _told_framing(lines, http10=http10)
-    return AnswerHead(int(status), reason or b"", http10, headers, length, chunked)
+    told = _TOLD.findall(lines)
+    if not told:
+        return AnswerHead(int(status), reason or b"", http10, headers, None, chunked=False)
+    length: int | None = None
+    chunked = closes = framed = False
+    kept: int | None = None
+    for name, value in told:
+        lower = name.lower()
+        if lower == b"connection":
+            closes = closes or b"close" in value.lower()
+        elif lower == b"keep-alive":
+            seconds = _TIMEOUT.search(value)
+            kept = kept if seconds is None else int(seconds[1])
+        elif framed:
+            raise UpstreamFailed("the answer frames its body twice")
+        else:
+            framed = True
+            length, chunked = _told_framing(lower, value.strip(b"\t "), http10=http10)
+    return AnswerHead(int(status), reason or b"", http10, headers, length, chunked, closes, kept)
 
 
 def check_beginning(received: bytes) -> None:
@@ -77,15 +99,8 @@ def check_beginning(received: bytes) -> None:
         raise UpstreamFailed(f"the answer's head is longer than {MAX_HEAD} bytes")
 
 
-def _told_framing(lines: bytes, *, http10: bool) -> tuple[int | None, bool]:
-    told = _FRAMING.findall(lines)
-    if not told:
-        return None, False
-    if len(told) > 1:
-        raise UpstreamFailed("the answer frames its body twice")
-    name, value = told[0]
-    value = value.strip(b"\t ")
-    if name[0] in b"cC":
+def _told_framing(name: bytes, value: bytes, *, http10: bool) -> tuple[int | None, bool]:
+    if name == b"content-length":
         length = content_length(value)
         if length is None:
             raise UpstreamFailed("the answer's Content-Length is not a number")

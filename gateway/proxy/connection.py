@@ -6,21 +6,38 @@ connection; bytes that nobody asked for make the connection unfit for another ex
 
 from __future__ import annotations
 
-import asyncio
+import select
 from enum import Enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typing_extensions import override
 
 from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from gateway.proxy.answer_reader import AnswerReader
+from gateway.proxy.flow_control import FlowControlled
 from gateway.proxy.framing import Delimiter
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from gateway.proxy.answer import AnswerHead
+    from gateway.proxy.pool import Pool
     from gateway.proxy.upstream import Timeouts
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""What may be sent twice (RFC 9110 section 9.2.2), less what never gets here."""
+_EARLIER: Final = 1
+"""Seconds by which we give a connection up before the upstream does, as far as it tells."""
+
+
+class Sent(NamedTuple):
+    """A request whose every byte was sent at once, and which means the same when it comes twice."""
+
+    method: str
+    head: bytes
+    upgrade: bool
+    on_hint: Callable[[AnswerHead], None] | None
 
 
 class State(Enum):
@@ -34,27 +51,30 @@ class State(Enum):
     FAILED = "the exchange failed; the connection is gone"
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """A connection to an upstream. Made by ``Upstream.acquire``; given back by ``Upstream.release``."""
+class UpstreamConnection(FlowControlled):
+    """A connection to an upstream. Made by a ``Pool``, which calls ``check`` every now and then: no exchange has a timer of its own."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
-        self._loop = loop
-        self._timeouts = timeouts
-        self._shortest = min(timeouts.head, timeouts.idle)
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        super().__init__(loop)
+        self.timeouts = timeouts
+        """Those of the exchange: routes that share an upstream may differ in them."""
+        self.pool: Pool | None = None
+        self.made = loop.time()
+        self.uses = 0
+        self._poll: select.poll | None = None
         self._state = State.IDLE
-        self._failure: GatewayError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._write_paused = False
-        self._write_waiter: asyncio.Future[None] | None = None
-        self._progress = 0.0
+        self._failure: GatewayError | None = None
+        self._lost = False
         self._surplus = False
+        self._began = self.made
+        self._expires = 0.0
         self._reset()
 
     def _reset(self) -> None:
         self._uploading = False
         self._reader: AnswerReader | None = None
+        self._sent: Sent | None = None
         self._pieces: list[bytes] = []
         self._take: Callable[[bytes], bool] | None = None
         self._broken: Callable[[], None] | None = None
@@ -67,33 +87,16 @@ class UpstreamConnection(asyncio.Protocol):
 
         ``uploading``: more of the body follows by ``write`` until ``uploaded``. ``upgrade``: a 101 is an answer. ``on_hint`` gets each 103.
         """
-        self._reset()
         self._uploading = uploading
         self._reader = AnswerReader(method, upgrade=upgrade, on_hint=on_hint)
+        self._sent = None if uploading or method not in IDEMPOTENT else Sent(method, head, upgrade, on_hint)
+        self.uses += 1
         if self._state is not State.IDLE:
             return  # it failed between connecting and now: answer() tells
         self._state = State.HEAD
-        self._progress = self._loop.time()
-        self._timer = self._loop.call_later(self._shortest, self._watch)
-        self.write(head)
-
-    def write(self, data: bytes) -> None:
-        """Send a piece of the request; after a failure it goes nowhere."""
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            self._progress = self._loop.time()
-            transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the upstream takes more of the request, or the exchange failed."""
-        if self._write_paused:
-            self._write_waiter = self._loop.create_future()
-            await self._write_waiter
-
-    @property
-    def writing_paused(self) -> bool:
-        """Whether the upstream is behind with reading the request."""
-        return self._write_paused
+        self._began = self._progress = self._loop.time()
+        assert self._transport is not None
+        self._transport.write(head)
 
     def uploaded(self) -> None:
         """The request's body was sent whole: from now on the upstream owes the answer."""
@@ -136,29 +139,10 @@ class UpstreamConnection(asyncio.Protocol):
             raise self._failure
         return not self._held
 
-    @property
-    def held(self) -> bool:
-        """Whether nothing is read because the caller is behind."""
-        return self._held
-
-    def hold(self) -> None:
-        """Stop reading: the caller is behind."""
-        self._held = True
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Read on."""
-        self._held = False
-        self._progress = self._loop.time()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
     def switch(self) -> tuple[asyncio.Transport, bytes]:
         """After a 101: the transport, now somebody else's, and the bytes that came behind the head."""
         assert self._transport is not None
         self._state = State.SWITCHED
-        self._stop_timer()
         return self._transport, self.received()
 
     def fail(self, failure: GatewayError) -> None:
@@ -172,11 +156,23 @@ class UpstreamConnection(asyncio.Protocol):
         if self._broken is not None:
             self._broken()
 
-    def close(self) -> None:
-        """Drop the connection at once: what was not sent yet is not sent, so that a broken-off request stays broken off."""
-        self._stop_timer()
-        if self._transport is not None:
-            self._transport.abort()
+    # between exchanges
+
+    @property
+    def answered(self) -> bool:
+        """Whether the head of an answer came."""
+        return self._reader is not None and self._reader.head is not None
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """How the exchange failed, if it did."""
+        return self._failure
+
+    @property
+    def replayable(self) -> Sent | None:
+        """What may be sent once more: the connection had been used before and was lost before any byte of this answer (UP-02)."""
+        given_up = self._lost and self.uses > 1 and self._reader is not None and not self._reader.begun
+        return self._sent if given_up else None
 
     @property
     def reusable(self) -> bool:
@@ -187,23 +183,49 @@ class UpstreamConnection(asyncio.Protocol):
             self._state is State.DONE
             and reader is not None
             and head is not None
-            and not (reader.surplus or self._surplus or self._uploading or self._write_paused)
+            and not (reader.surplus or self._surplus or self._uploading or self._write_paused or self._held)
             and reader.framing is not Delimiter.CLOSE
-            and not head.http10
-            and not any(name.lower() == b"connection" and b"close" in value.lower() for name, value in head.headers)
+            and not (head.http10 or head.closes)
+            and (head.kept is None or head.kept > _EARLIER)
             and self._transport is not None
             and not self._transport.is_closing()
         )
 
+    def rest(self, now: float, *, seconds: float) -> None:
+        """After an exchange that left it ``reusable``: wait for the next one, for ``seconds`` or as long as the upstream told."""
+        assert self._reader is not None
+        assert self._reader.head is not None
+        kept = self._reader.head.kept
+        self._expires = now + (seconds if kept is None else min(seconds, kept - _EARLIER))
+        self._state = State.IDLE
+        self._reset()
+        if self._poll is None:
+            assert self._transport is not None
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def fit(self, now: float) -> bool:
+        """Whether a connection that rested may carry an exchange: the kernel holds no byte and no end of it that nobody has seen yet."""
+        return self._state is State.IDLE and now < self._expires and self._poll is not None and not self._poll.poll(0)
+
+    def check(self, now: float) -> None:
+        """Fail an exchange that takes too long, and drop a connection that rested for long enough."""
+        state = self._state
+        if state is State.HEAD or state is State.BODY:
+            timeouts = self.timeouts
+            if self._progress + (timeouts.head if state is State.HEAD and not self._uploading else timeouts.idle) <= now:
+                self.fail(
+                    UpstreamTimeout("the upstream did not answer in time" if state is State.HEAD else "the answer's body stood still")
+                )
+            elif timeouts.total is not None and self._began + timeouts.total <= now:
+                self.fail(UpstreamTimeout("the exchange took longer than it may"))
+        elif state is State.IDLE and self._poll is not None and self._expires <= now:
+            self.close()
+
     # what asyncio calls
 
     @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    @override
     def data_received(self, data: bytes) -> None:
-        self._progress = self._loop.time()
         if self._state is State.HEAD or self._state is State.BODY:
             assert self._reader is not None
             try:
@@ -220,23 +242,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     @override
     def eof_received(self) -> bool | None:
-        self._lost(orderly=True)
+        self._end_of_stream(orderly=True)
         return None
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost(orderly=False)
-        self.resume_writing()
-        self._transport = None
-
-    @override
-    def pause_writing(self) -> None:
-        self._write_paused = True
-
-    @override
-    def resume_writing(self) -> None:
-        self._write_paused = False
-        self._set(self._write_waiter)
+        self._end_of_stream(orderly=False)
+        super().connection_lost(exc)
 
     # reading
 
@@ -251,17 +263,19 @@ class UpstreamConnection(asyncio.Protocol):
             self._set(self._waiter)
         if reader.complete:
             self._end()
+        elif reader.head is not None:
+            self._progress = self._loop.time()
 
     def _end(self) -> None:
         self._state = State.DONE
-        self._stop_timer()
         self._set(self._waiter)
 
-    def _lost(self, *, orderly: bool) -> None:
+    def _end_of_stream(self, *, orderly: bool) -> None:
         if self._state is State.IDLE:
             self.fail(UpstreamFailed("the upstream closed the connection"))
         elif self._state is State.HEAD or self._state is State.BODY:
             assert self._reader is not None
+            self._lost = True
             try:
                 self._reader.end(orderly=orderly)
             except GatewayError as failure:
@@ -282,19 +296,3 @@ class UpstreamConnection(asyncio.Protocol):
     def _set(waiter: asyncio.Future[None] | None) -> None:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    def _watch(self) -> None:
-        """One timer an exchange, re-armed only when it fires: progress costs a clock reading, not a new timer."""
-        limit = self._timeouts.head if self._state is State.HEAD and not self._uploading else self._timeouts.idle
-        left = self._progress + limit - self._loop.time()
-        if left <= 0:
-            self.fail(
-                UpstreamTimeout("the upstream did not answer in time" if self._state is State.HEAD else "the answer's body stood still")
-            )
-        else:
-            self._timer = self._loop.call_later(min(left, self._shortest), self._watch)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -1,64 +1,147 @@
-"""Connections to one application: who wants one asks here, and gives it back here.
+"""Where one route leads: who wants a connection asks here, and gives it back here.
 
-Answers UP-01, UP-31, UP-32 and invariant 13. Today each exchange has a connection of its own; a pool would live between ``acquire`` and
-``release`` and nobody else would notice.
+Answers UP-01 and UP-02. Of several addresses the least loaded one that is well is asked first; while nothing was sent, a refused connection
+is tried at another one. What an exchange shows of an address is noted when its connection comes back: a health check by use.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
+from typing import TYPE_CHECKING, Final
 
-from gateway.errors import UpstreamFailed, UpstreamTimeout
-from gateway.proxy.connection import UpstreamConnection
-from gateway.proxy.upstream import Timeouts, UpstreamAddress
+from gateway.errors import UpstreamBusy, UpstreamFailed, UpstreamTimeout
+from gateway.proxy.balancing import choose
+from gateway.proxy.dialling import tls_context
+from gateway.proxy.pool import Pool
+from gateway.proxy.request_head import with_host
+from gateway.proxy.upstream import Timeouts, TlsSettings
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+    from gateway.proxy.connection import UpstreamConnection
+    from gateway.proxy.upstream import PoolLimits, UpstreamAddress
+
+ATTEMPTS: Final = 3
+"""Addresses tried for one request."""
+
+log = logs.get("proxy")
 
 
 class Upstream:
-    """One application: its address, its time limits, its connections. Make one for each address and keep it; ``close`` it at the end."""
+    """The application of one route: its pools, its time limits, the Host that it sees. ``pass_host`` as in ``UpstreamSettings``."""
 
-    persistent = False
+    persistent = True
     """Whether connections are wanted again after an exchange; the request's head says so."""
 
-    def __init__(self, address: UpstreamAddress, *, timeouts: Timeouts | None = None, tls: ssl.SSLContext | None = None) -> None:
-        self.address = address
+    def __init__(self, pools: Sequence[Pool], *, timeouts: Timeouts | None = None, pass_host: bool | str = True) -> None:
+        self.pools = tuple(pools)
         self.timeouts = timeouts or Timeouts()
-        self._tls = (tls or ssl.create_default_context()) if address.scheme == "https" else None
+        self._pass_host = pass_host
+        self.host: bytes | None = None if pass_host is True else _authority(self.pools[0]) if pass_host is False else pass_host.encode()
+        """The Host to send; None where the caller's passes."""
+        self._only = self.pools[0] if len(self.pools) == 1 else None
+        self._turn = 0
+        for pool in self.pools:
+            pool.serve(self.timeouts)
 
-    async def acquire(self) -> UpstreamConnection:
-        """A connection that is ready for ``begin``. Raises UpstreamFailed (refused, unknown name, TLS not verified) or UpstreamTimeout."""
-        loop = asyncio.get_running_loop()
-        connection = UpstreamConnection(loop, self.timeouts)
-        try:
-            async with asyncio.timeout(self.timeouts.connect):
-                await self._connect(loop, connection)
-        except TimeoutError:
-            connection.close()
-            raise UpstreamTimeout(f"no connection to {self.address} in time") from None
-        except (OSError, ssl.CertificateError, UnicodeError) as fault:
-            connection.close()
-            raise UpstreamFailed(f"no connection to {self.address}: {type(fault).__name__}") from None
-        except BaseException:
-            connection.close()
-            raise
+    @classmethod
+    def at(
+        cls,
+        address: UpstreamAddress,
+        *,
+        timeouts: Timeouts | None = None,
+        limits: PoolLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> Upstream:
+        """An upstream with one address and a pool of its own."""
+        context = (tls or tls_context(TlsSettings())) if address.scheme == "https" else None
+        return cls([Pool(address, limits=limits, tls=context)], timeouts=timeouts)
+
+    def addressed(self, request: bytes, connection: UpstreamConnection) -> bytes:
+        """``request`` as ``connection`` is to get it: of several addresses with Hosts of their own, with that of this one."""
+        if self._only is not None or self._pass_host is not False:
+            return request
+        return with_host(request, _authority(self._pool_of(connection)))
+
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection at once, if the address to take has one: the cheap way, without waiting."""
+        now = asyncio.get_running_loop().time()
+        pool = self._only or self._choose(now, ())
+        connection = pool.take(now)
+        if connection is not None:
+            connection.timeouts = self.timeouts
         return connection
 
+    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
+        """A connection that is ready for ``begin``; ``fresh``: one that nobody used before.
+
+        Raises UpstreamFailed or UpstreamTimeout when none can be opened at any of ``ATTEMPTS`` addresses, UpstreamBusy when none becomes
+        free. Nothing was sent by then, so other addresses are tried whatever the request is.
+        """
+        loop = asyncio.get_running_loop()
+        tried: list[int] = []
+        while True:
+            pool = self._choose(loop.time(), tried)
+            tried.append(self.pools.index(pool))
+            try:
+                connection = await pool.acquire(self.timeouts, fresh=fresh)
+            except UpstreamBusy:
+                raise
+            except UpstreamFailed as failure:
+                if pool.health.failed(loop.time()):
+                    log.warning("upstream.put_aside", upstream=str(pool.address), detail=failure.detail)
+                if len(tried) >= min(ATTEMPTS, len(self.pools)):
+                    raise
+            else:
+                connection.timeouts = self.timeouts
+                return connection
+
+    async def once_more(self, connection: UpstreamConnection, failure: UpstreamFailed) -> UpstreamConnection:
+        """Send the request of ``connection``, which ended by ``failure``, on another one; ``connection`` is released.
+
+        Raises ``failure`` again unless the upstream had given up a connection that it had kept, before any byte of an answer, and the
+        request may be sent twice (RFC 9112 section 9.3.1). The new connection is one that nobody used, so it happens once.
+        """
+        sent = connection.replayable
+        if sent is None:
+            raise failure
+        self.release(connection)
+        fresh = await self.acquire(fresh=True)
+        fresh.begin(sent.method, self.addressed(sent.head, fresh), uploading=False, upgrade=sent.upgrade, on_hint=sent.on_hint)
+        return fresh
+
     def release(self, connection: UpstreamConnection) -> None:
-        """Give ``connection`` back, however its exchange ended."""
-        connection.close()
+        """Give ``connection`` back, however its exchange ended; note what it showed of its address."""
+        pool = self._pool_of(connection)
+        if connection.answered:
+            if pool.health.failures:
+                pool.health.answered()
+                log.info("upstream.answers", upstream=str(pool.address))
+        elif isinstance(connection.failure, UpstreamTimeout) and pool.health.failed(asyncio.get_running_loop().time()):
+            log.warning("upstream.put_aside", upstream=str(pool.address), detail=connection.failure.detail)
+        pool.release(connection)
+
+    def detach(self, connection: UpstreamConnection) -> None:
+        """``connection`` became a tunnel, which counts against no pool."""
+        self._pool_of(connection).detach(connection)
 
     async def close(self) -> None:
         """Close what is idle; exchanges in flight end by themselves."""
+        for pool in self.pools:
+            await pool.close()
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, connection: UpstreamConnection) -> None:
-        address = self.address
-        if address.unix_path is not None:
-            await loop.create_unix_connection(lambda: connection, address.unix_path)
-        else:
-            await loop.create_connection(
-                lambda: connection,
-                address.host,
-                address.port,
-                ssl=self._tls,
-                server_hostname=address.host if self._tls is not None else None,
-            )
+    def _pool_of(self, connection: UpstreamConnection) -> Pool:
+        assert connection.pool is not None, "a pool made it"
+        return connection.pool
+
+    def _choose(self, now: float, tried: Sequence[int]) -> Pool:
+        self._turn += 1
+        pools = self.pools
+        return pools[choose([pool.health for pool in pools], [pool.load for pool in pools], now=now, turn=self._turn, tried=tried)]
+
+
+def _authority(pool: Pool) -> bytes:
+    return pool.address.authority.encode("ascii")

@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamFailed
 from gateway.proxy.answer_headers import response_head
 from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.framing import Delimiter
@@ -46,7 +46,7 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     upstream: Upstream,
     *,
     target: str,
-    host: bytes | None,
+    host: bytes | None = None,
     identity: Sequence[tuple[bytes, bytes]],
     forwarded: Sequence[tuple[bytes, bytes]],
     rules: HeaderRules,
@@ -81,20 +81,20 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
         rules=rules,
         identity=identity,
         forwarded=forwarded,
-        host=host,
+        host=host or upstream.host,
         http10=downstream.http10,
         upgrade=None if upgrade is None else upgrade.protocol,
         persistent=upstream.persistent,
     )
     body = whole_body(request.content, head.framing)
-    connection = await upstream.acquire()
+    connection = upstream.take() or await upstream.acquire()
     sending: asyncio.Task[None] | None = None
     forget = None
     try:
         forget = hold(OpenExchange(downstream, request.content)) if body is None else None
         connection.begin(
             request.method,
-            head.raw + body if body else head.raw,
+            upstream.addressed(head.raw + body if body else head.raw, connection),
             uploading=body is None,
             upgrade=upgrade is not None,
             on_hint=lambda hint: downstream.interim(
@@ -105,11 +105,16 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
             if head.expects_continue:
                 downstream.interim(_CONTINUE)
             sending = asyncio.create_task(send_body(request.content, connection, head.framing))
-        answer = await connection.answer()
+        try:
+            answer = await connection.answer()
+        except UpstreamFailed as failure:
+            connection = await upstream.once_more(connection, failure)
+            answer = await connection.answer()
         if upgrade is not None and answer.status == _SWITCHING:
             check_switched(upgrade, answer)
             if downstream.gone:
                 return Relayed(_SWITCHING, body_length=0, keep_alive=False)
+            upstream.detach(connection)
             return await _tunnel(request, connection, answer, rules, upgrade, hold, tunnels.idle)
         # A body still on its way, or an upgrade that was not made: what follows on this connection is in doubt, so nothing does.
         keep_alive = (

@@ -23,14 +23,52 @@ _MAX_UNIX_PATH = 107
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that an upstream may take; each is a limit on silence, none on a whole transfer: a long download goes on."""
+    """Seconds that an upstream may take. All but ``total`` are limits on silence: a long download goes on."""
 
     connect: float = 5.0
-    """From the first packet to a connection that can be written to, TLS included."""
+    """From the first packet to a connection that can be written to, TLS included; also how long a request waits for one that is free."""
     head: float = 60.0
     """From the request's last byte to the end of the answer's head."""
     idle: float = 300.0
     """Between two pieces of a body, in either direction."""
+    total: float | None = None
+    """For a whole exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How many connections one address may have, and how long they are kept."""
+
+    connections: int = 512
+    """Exchanges at once. Tunnels are not counted: each is held by a connection of its caller."""
+    waiting: int = 1024
+    """Requests that may wait for a connection."""
+    idle: float = 4.0
+    """Seconds that a connection waits for its next exchange: less than the 5 seconds after which common servers close theirs, since a
+    request on a connection that is being closed is lost, and only some requests may be sent again."""
+    age: float = 300.0
+    """Seconds after which a connection takes no further exchange, so that an address that moved in DNS is followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How an ``https`` upstream is verified, and how we prove ourselves to it. Paths of PEM files."""
+
+    ca_file: str | None = None
+    """The authorities to trust instead of the system's."""
+    server_name: str | None = None
+    """The name to ask for (SNI) and to verify, when it is not the host of the address."""
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """An active check: GET ``path``, every ``interval`` seconds, each given ``timeout`` seconds; 2xx and 3xx are healthy."""
+
+    path: str
+    interval: float = 10.0
+    timeout: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +90,18 @@ class UpstreamAddress:
     @override
     def __str__(self) -> str:
         return f"unix:{self.unix_path}" if self.unix_path is not None else f"{self.scheme}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """Where one route leads. ``pass_host``: the application sees the caller's Host (True), its own address (False) or a name."""
+
+    addresses: tuple[UpstreamAddress, ...]
+    timeouts: Timeouts = Timeouts()
+    limits: PoolLimits = PoolLimits()
+    tls: TlsSettings = TlsSettings()
+    health: HealthCheck | None = None
+    pass_host: bool | str = True
 
 
 def parse_upstream(url: str) -> UpstreamAddress:

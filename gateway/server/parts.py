@@ -79,7 +79,7 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         sessions=Sessions(keyring, open_store(settings.session.store, clock=clock), settings.session.lifetimes, clock=clock),
         provider=Provider(settings.provider, clock=clock),
         sites=sites,
-        upstreams=tuple(None if address is None else Upstream(address) for address in settings.upstreams),
+        upstreams=tuple(None if address is None else Upstream.at(address) for address in settings.upstreams),
         token_routes=frozenset(
             route.index for route in settings.routes if any(source.startswith("token:") for _, source in route.identity)
         ),

@@ -153,7 +153,7 @@ class _Server(web.Server):
 
 @asynccontextmanager
 async def _gateway(url: str, *, small_buffers: bool = False, **settings) -> AsyncIterator[Gateway]:
-    upstream = Upstream(parse_upstream(url), **settings)
+    upstream = Upstream.at(parse_upstream(url), **settings)
     gateway = Gateway(upstream)
     server = _Server(gateway.handle, handler_cancellation=True)
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

@@ -21,8 +21,8 @@ class Watched(Upstream):
     taken = 0
     connection = None
 
-    async def acquire(self):
-        connection = self.connection = await super().acquire()
+    async def acquire(self, *, fresh=False):
+        connection = self.connection = await super().acquire(fresh=fresh)
         pass_on = connection.data_received
 
         def count(data):
@@ -62,7 +62,7 @@ async def test_answer_that_nobody_reads_stops_the_upstream_early_and_arrives_who
             await connection.send(b"0\r\n\r\n")
 
     async with raw_upstream(script) as upstream, gateway_for(upstream.url, small_buffers=True) as gateway:
-        watched = gateway.upstream = Watched(parse_upstream(upstream.url))
+        watched = gateway.upstream = Watched.at(parse_upstream(upstream.url))
         loop = asyncio.get_running_loop()
         sock = await small_client(gateway)
         await loop.sock_sendall(sock, b"GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -90,7 +90,7 @@ async def test_upload_that_the_upstream_does_not_read_stops_the_caller(gateway_f
         await connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     async with raw_upstream(script) as upstream, gateway_for(upstream.url, small_buffers=True) as gateway:
-        watched = gateway.upstream = Watched(parse_upstream(upstream.url))
+        watched = gateway.upstream = Watched.at(parse_upstream(upstream.url))
         client = await gateway.client()
         client.writer.transport.set_write_buffer_limits(high=0)
         await client.send(b"PUT /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % SIZE)

@@ -38,7 +38,7 @@ def replying(answer):
 )
 async def test_only_a_clean_end_is_reusable(answer, reusable):
     async with raw_upstream(replying(answer)) as server:
-        upstream = Upstream(parse_upstream(server.url))
+        upstream = Upstream.at(parse_upstream(server.url))
         connection = await upstream.acquire()
         connection.begin("GET", REQUEST, uploading=False, upgrade=False, on_hint=None)
         await connection.answer()
@@ -54,7 +54,7 @@ async def test_bytes_on_an_idle_connection_close_it():
         await connection.rest()
 
     async with raw_upstream(script) as server:
-        connection = await Upstream(parse_upstream(server.url)).acquire()
+        connection = await Upstream.at(parse_upstream(server.url)).acquire()
         await server.dropped()
         connection.begin("GET", REQUEST, uploading=False, upgrade=False, on_hint=None)
         with pytest.raises(UpstreamFailed):
@@ -64,7 +64,7 @@ async def test_bytes_on_an_idle_connection_close_it():
 
 async def test_an_upload_in_flight_is_not_reusable():
     async with raw_upstream(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
-        connection = await Upstream(parse_upstream(server.url)).acquire()
+        connection = await Upstream.at(parse_upstream(server.url)).acquire()
         connection.begin("POST", REQUEST, uploading=True, upgrade=False, on_hint=None)
         async with asyncio.timeout(20):
             await connection.answer()

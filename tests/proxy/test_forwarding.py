@@ -23,7 +23,7 @@ async def test_small_answer_passes_whole_and_the_connection_stays_open(world):
     assert len(upstream.connections) == 2
     assert upstream.connections[0].received == (
         b"GET /a%2Fb/../c?x=%20&y HTTP/1.1\r\nHost: a\r\nVia: 1.1 gateway\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
-        b"X-Forwarded-User: bob\r\nX-Team: blue\r\nConnection: close\r\n\r\n"
+        b"X-Forwarded-User: bob\r\nX-Team: blue\r\n\r\n"
     )
 
 
@@ -147,7 +147,7 @@ async def test_no_continue_when_the_upstream_cannot_be_reached(gateway_for):
 
 
 async def test_head_answer_has_the_length_and_no_body(world):
-    gateway, _ = await world(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", then="hold"))
+    gateway, _ = await world(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"))
     client = await gateway.client()
     await client.send(b"HEAD /p HTTP/1.1\r\nHost: a\r\n\r\n")
     assert b"\r\nContent-Length: 1000\r\n" in await client.head()

@@ -1,0 +1,91 @@
+"""A transport that neither side can flood: writing waits for an upstream that is behind, reading stops for a caller that is.
+
+Answers SL-04: what lies between an application and a slow reader is bounded by the buffers of two sockets and one read of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from typing_extensions import override
+
+
+class FlowControlled(asyncio.Protocol):
+    """A protocol whose transport may be held in both directions; what it reads is its subclass's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._progress = loop.time()
+        """When bytes last moved, by the loop's clock."""
+        self._held = False
+        self._write_paused = False
+        self._write_waiter: asyncio.Future[None] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is closed or closing."""
+        return self._transport is None or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the request; after a failure it goes nowhere."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._progress = self._loop.time()
+            transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the upstream takes more of the request, or the connection is lost."""
+        if self._write_paused:
+            self._write_waiter = self._loop.create_future()
+            await self._write_waiter
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the upstream is behind with reading the request."""
+        return self._write_paused
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is read because the caller is behind."""
+        return self._held
+
+    def hold(self) -> None:
+        """Stop reading: the caller is behind."""
+        self._held = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._held = False
+        self._progress = self._loop.time()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Drop the connection at once: what was not sent yet is not sent, so that a broken-off request stays broken off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # what asyncio calls
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
+        self._transport = None
+
+    @override
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    @override
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._write_waiter is not None and not self._write_waiter.done():
+            self._write_waiter.set_result(None)
