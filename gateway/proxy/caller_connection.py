@@ -62,6 +62,17 @@ class CallerConnection(web.RequestHandler):
         elif data and self._waiter is not None:
             self._note_unfinished_head(len(data))
 
+    @override
+    def close(self) -> None:
+        """Take no further request: an idle connection ends now, any other after the answer that it waits for, which says so."""
+        idle = self._waiter is not None and not self._waiter.done()
+        super().close()
+        if idle:
+            self.force_close()
+        elif self._current_request is not None:
+            # RFC 9112 section 9.6. Whoever writes the answer asks the request, which keeps what it said here.
+            self._current_request._cache["keep_alive"] = False  # noqa: SLF001 - the minor version is pinned
+
     def check(self, now: float) -> None:
         """End what takes too long by the loop's time ``now``: a head with 408, or silently when nothing came, and the wait for a body."""
         if self._waiter is not None:

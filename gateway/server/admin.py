@@ -18,7 +18,7 @@ HEADERS = {"Cache-Control": "no-store", "Server": "gateway", "Content-Type": "ap
 
 
 class Readiness:
-    """Whether this process takes new work; turned off first when it drains."""
+    """Whether this process takes new work; turned off first when it drains. With several workers any of them answers for all."""
 
     __slots__ = ("draining",)
 
@@ -47,9 +47,10 @@ def _answer(status: int, told: dict[str, str | list[str]]) -> web.Response:
 
 
 async def _missing(parts: Parts, readiness: Readiness) -> list[str]:
-    missing = []
     if readiness.draining:
-        missing.append("draining")
+        # Nothing else is worth waiting for: whoever balances has to hear of it now.
+        return ["draining"]
+    missing = []
     try:
         await parts.sessions.ready()
     except GatewayError:

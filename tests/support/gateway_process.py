@@ -120,9 +120,14 @@ async def gateway(
     port: int | None = None,
     key_files: Sequence[Path] | None = None,
     environ: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = (),
+    pass_fds: Sequence[int] = (),
     **changes: Any,
 ) -> AsyncIterator[GatewayProcess]:
-    """Write the file, start the process, wait until it listens; at the end stop it and hand what it printed to the leak sweep."""
+    """Write the file, start the process, wait until it listens; at the end stop it and hand what it printed to the leak sweep.
+
+    ``launcher`` is a command that ends by running its arguments as itself; ``pass_fds`` are descriptors for it to inherit.
+    """
     port = port or free_port()
     admin_port = free_port()
     settings = configuration(
@@ -139,6 +144,7 @@ async def gateway(
     path = folder / "gateway.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
     process = await asyncio.create_subprocess_exec(
+        *launcher,
         sys.executable,
         "-m",
         "gateway",
@@ -149,6 +155,7 @@ async def gateway(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=os.environ | dict(environ or {}),
+        pass_fds=pass_fds,
     )
     printed = bytearray()
     reader = asyncio.ensure_future(_collect(process, printed))
