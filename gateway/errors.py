@@ -18,6 +18,7 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     │   ├── RouteMissing          no route takes this path                                404  route_missing
     │   ├── VersionRefused        HTTP 0.9, 2.0 or another that we do not speak here      505  version_refused
     │   ├── MethodRefused         CONNECT, TRACE, or a method this endpoint has not       405  method_refused
+    │   ├── TooManyOpen           more open at once than one session needs                429  too_many_open
     │   ├── CrossSiteRefused      a change asked for by another site                      403  cross_site_refused
     │   └── ForwardAuthRefused    an original request not told once, by a trusted proxy   400  forward_auth_refused
     ├── LoginRefused              this sign-in ends here; no session, state used up       4xx
@@ -183,6 +184,16 @@ class MethodRefused(RequestRefused):
     def __init__(self, detail: str, *, allow: tuple[str, ...] = ()) -> None:
         super().__init__(detail)
         self.allow = allow
+
+
+class TooManyOpen(RequestRefused):
+    """One session holds more connections open than anybody needs (RFC 6585 section 4)."""
+
+    status = 429
+    code = "too_many_open"
+    public = "Too much is open in your name at once. Close some tabs and try again."
+    way_on = WayOn.RETRY
+    retry_after = 5
 
 
 class CrossSiteRefused(RequestRefused):

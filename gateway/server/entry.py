@@ -5,6 +5,7 @@ Answers invariants 1 and 2: no byte goes upstream before ``decide`` said so, and
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from aiohttp import web
@@ -108,6 +109,7 @@ class Entry:
             ),
             forwarded=forwarded_headers(site.origin, _client(request, parts)),
             rules=parts.header_rules,
+            hold=partial(parts.live.hold, session),
         )
 
     async def _own_endpoint(self, request: web.BaseRequest, path: str) -> web.StreamResponse:

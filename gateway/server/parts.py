@@ -15,6 +15,7 @@ from gateway.oidc.provider import Provider
 from gateway.proxy.connector import Upstream
 from gateway.proxy.headers import HeaderRules
 from gateway.server.detached import Detached
+from gateway.server.live import Live
 from gateway.session.cookies import CookieNames
 from gateway.session.sealing import Keyring
 from gateway.session.sessions import Sessions
@@ -55,6 +56,7 @@ class Parts:
     token_routes: frozenset[int]
     header_rules: HeaderRules
     detached: Detached
+    live: Live
     clock: Callable[[], float]
 
     def reload_secrets(self, settings: Settings) -> None:
@@ -64,6 +66,7 @@ class Parts:
 
     async def close(self) -> None:
         """Finish detached work within the grace, then close the back channel and the store."""
+        await self.live.close()
         await self.detached.drain(self.settings.server.shutdown_grace)
         await self.provider.close()
         await self.sessions.close()
@@ -73,10 +76,11 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     """Compose the gateway. Nothing is contacted: it starts while the provider and the store are down."""
     keyring = Keyring(settings.session.keys)
     sites = {origin: _site(origin, settings) for origin in settings.server.origins}
+    sessions = Sessions(keyring, open_store(settings.session.store, clock=clock), settings.session.lifetimes, clock=clock)
     return Parts(
         settings=settings,
         keyring=keyring,
-        sessions=Sessions(keyring, open_store(settings.session.store, clock=clock), settings.session.lifetimes, clock=clock),
+        sessions=sessions,
         provider=Provider(settings.provider, clock=clock),
         sites=sites,
         upstreams=tuple(None if address is None else Upstream.at(address) for address in settings.upstreams),
@@ -89,6 +93,7 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
             cookie_prefixes=tuple({site.names.login_prefix.encode() for site in sites.values()}),
         ),
         detached=Detached(),
+        live=Live(sessions, clock=clock),
         clock=clock,
     )
 

@@ -99,7 +99,7 @@ class Sessions:
         if len(live) > 1:
             return Absent("ambiguous", handles=tuple(found.handle for found in live))
         if live:
-            return await self._used(live[0], now)
+            return await self._used(live[0])
         # Several dead sessions: the reason does not depend on the order in which the browser sent them.
         return Absent(min(outcome for outcome in outcomes if not isinstance(outcome, Found)))
 
@@ -136,6 +136,21 @@ class Sessions:
         )
         await self._store.create(new, replaces=replaces)
         return cookie, self._found(session, handle, last_seen / 1000)
+
+    async def still_alive(self, handles: Sequence[Handle]) -> dict[str, float]:
+        """When each session that lives on was last used (epoch seconds), by store key. Its absolute end is for its holder to know."""
+        now = self._clock()
+        times = await self._store.last_seen([handle.key for handle in handles])
+        seen = {handle.key: min(time / 1000, now) for handle, time in zip(handles, times, strict=True) if time is not None}
+        return {key: last_seen for key, last_seen in seen.items() if now < last_seen + self._lifetimes.idle}
+
+    async def note_use(self, handle: Handle, *, last_seen: float) -> float:
+        """Note a use of now where a tenth of the idle time has passed since ``last_seen``; what counts from now on, epoch seconds."""
+        now = self._clock()
+        if not touch_due(last_seen=last_seen, lifetimes=self._lifetimes, now=now):
+            return last_seen
+        await self._store.touch(handle.key, last_seen=int(now * 1000), idle=self._lifetimes.idle + STORE_GRACE)
+        return now
 
     async def end(self, handle: Handle) -> Tokens | None:
         """Destroy the session; its tokens, for revocation, to the first who ends it."""
@@ -179,15 +194,13 @@ class Sessions:
         over = ended(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes, now=now)
         return over or self._found(session, handle, last_seen)
 
-    async def _used(self, found: Found, now: float) -> Found:
-        if not touch_due(last_seen=found.last_seen, lifetimes=self._lifetimes, now=now):
-            return found
+    async def _used(self, found: Found) -> Found:
         try:
-            await self._store.touch(found.handle.key, last_seen=int(now * 1000), idle=self._lifetimes.idle + STORE_GRACE)
+            last_seen = await self.note_use(found.handle, last_seen=found.last_seen)
         except StoreUnavailable as failure:
             log.warning("session.touch_failed", detail=failure.detail)
             return found
-        return self._found(found.session, found.handle, now)
+        return found if last_seen == found.last_seen else self._found(found.session, found.handle, last_seen)
 
     def _found(self, session: Session, handle: Handle, last_seen: float) -> Found:
         until = idle_expires(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes)

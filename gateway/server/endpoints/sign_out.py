@@ -63,6 +63,7 @@ async def sign_out(parts: Parts, request: web.Request) -> web.StreamResponse:
     tokens: Tokens | None = None
     for handle in presented(session):
         ended = await parts.sessions.end(handle)
+        parts.live.end(handle.key, why="sign_out")
         if ended is not None:
             # Beside the answer: a slow provider holds nobody up, and what it answers changes nothing here.
             parts.detached.start(parts.provider.revoke(ended))

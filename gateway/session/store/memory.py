@@ -16,7 +16,7 @@ from gateway.errors import StoreUnavailable
 from gateway.session.store.protocol import NewSession, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MAX_SESSIONS: Final = 20_000
 MAX_CLAIMS: Final = 100_000
@@ -38,6 +38,10 @@ class MemoryStore:
         if kept is None:
             return Stored(record=None, last_seen=None)
         return Stored(record=kept.new.record, last_seen=kept.last_seen if now < kept.idle_until else None)
+
+    async def last_seen(self, keys: Sequence[str]) -> list[int | None]:
+        """See ``SessionStore.last_seen``."""
+        return [(await self.read(key)).last_seen for key in keys]
 
     async def touch(self, key: str, *, last_seen: int, idle: float) -> None:
         """See ``SessionStore.touch``."""

@@ -8,7 +8,10 @@ clock never matters), and the callers check expiry again inside the sealed value
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_VALUE: Final = 64 * 1024
 """Bytes: no value is written or read beyond this, whatever the store holds under the key."""
@@ -43,6 +46,10 @@ class SessionStore(Protocol):
 
     async def read(self, key: str) -> Stored:
         """The record and the time it was last used, in one round trip."""
+        ...
+
+    async def last_seen(self, keys: Sequence[str]) -> list[int | None]:
+        """When each session was last used (epoch milliseconds), in one round trip; None for one that ended or whose idle time ran out."""
         ...
 
     async def touch(self, key: str, *, last_seen: int, idle: float) -> None:

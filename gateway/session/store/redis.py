@@ -25,6 +25,8 @@ from gateway.session.store.redis_address import MAX_CONNECTIONS
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.session.store.protocol import NewSession
     from gateway.session.store.redis_address import RedisAddress
 
@@ -56,11 +58,16 @@ class RedisStore:
             ("GETRANGE", self._key("s", key), 0, MAX_VALUE),
             ("GETRANGE", self._key("i", key), 0, _LAST_SEEN_BYTES),
         )
-        digits = self._ours(last_seen, most=_LAST_SEEN_BYTES, kind="last seen")
-        if digits is not None and not _LAST_SEEN.fullmatch(digits):
-            log.error("store.value_refused", kind="last seen", fault="not a time")
-            digits = None
-        return Stored(record=self._ours(record, most=MAX_VALUE, kind="record"), last_seen=None if digits is None else int(digits))
+        return Stored(record=self._ours(record, most=MAX_VALUE, kind="record"), last_seen=self._time(last_seen))
+
+    async def last_seen(self, keys: Sequence[str]) -> list[int | None]:
+        """See ``SessionStore.last_seen``. The records themselves stay where they are: EXISTS tells that they are there."""
+        commands: list[Command] = []
+        for key in keys:
+            commands += [("EXISTS", self._key("s", key)), ("GETRANGE", self._key("i", key), 0, _LAST_SEEN_BYTES)]
+        answers = await self._exchange(*commands)
+        self._raise_error(*answers[::2])
+        return [self._time(value) if there else None for there, value in zip(answers[::2], answers[1::2], strict=True)]
 
     async def touch(self, key: str, *, last_seen: int, idle: float) -> None:
         """See ``SessionStore.touch``. XX: a note that comes late does not bring back what a sign-out deleted."""
@@ -133,6 +140,13 @@ class RedisStore:
         if not task.cancelled():
             # Nobody may be waiting any more: its failure is then nobody's, and no warning of the loop.
             task.exception()
+
+    def _time(self, answer: object) -> int | None:
+        digits = self._ours(answer, most=_LAST_SEEN_BYTES, kind="last seen")
+        if digits is not None and not _LAST_SEEN.fullmatch(digits):
+            log.error("store.value_refused", kind="last seen", fault="not a time")
+            return None
+        return None if digits is None else int(digits)
 
     def _ours(self, answer: object, *, most: int, kind: str) -> bytes | None:
         """The value, None for none; what cannot be ours is logged and is none."""

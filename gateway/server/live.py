@@ -1,0 +1,201 @@
+"""What is open, by session: whoever ends a session here ends it at once, and what ended elsewhere is noticed within the second.
+
+Answers "a sign-out, an expiry or an ended session closes it" for tunnels, event streams, downloads and uploads. One timer a process looks
+at them twice a second, and only while something is open: it ends what outlived its session or stood idle for too long, and asks the store
+which of these sessions live on, since another replica or an operator may have ended one. An outage of the store ends nobody (invariant 9).
+
+What a browser sends through a tunnel or in a long upload is use of its session; what an application sends is not, or a forgotten tab with
+an event stream would stay signed in for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import StoreUnavailable, TooManyOpen
+from gateway.proxy.websocket_frames import GOING_AWAY, SESSION_ENDED, SILENT
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.proxy.held import Held
+    from gateway.proxy.websocket_frames import Ending
+    from gateway.session.handle import Handle
+    from gateway.session.sessions import Found, Sessions
+
+EVERY: Final = 0.5
+"""Seconds between two looks."""
+ASKED_AT_ONCE: Final = 256
+"""Sessions in one round trip to the store."""
+SHARE: Final = 4
+"""Asking takes a fifth of the time at most: with very many open sessions it becomes slower, and the process does not."""
+MOST_OF_A_SESSION: Final = 1000
+"""Open connections of one session. A browser keeps a few; its limit for WebSockets to one host is 255."""
+
+log = logs.get("server")
+
+
+class _Watched:
+    """Something open, and how far it had come when it was last looked at."""
+
+    __slots__ = ("heard", "held", "moved", "moved_at")
+
+    def __init__(self, held: Held, at: float) -> None:
+        self.held = held
+        self.heard, self.moved = held.heard, held.moved
+        self.moved_at = at
+
+
+class _Holder:
+    """All that one session holds open; ``found`` None stands for everybody who came without one."""
+
+    __slots__ = ("expires", "handle", "last_seen", "told", "used", "watched")
+
+    def __init__(self, found: Found | None) -> None:
+        self.handle: Handle | None = None if found is None else found.handle
+        self.expires = 0.0 if found is None else float(found.session.expires)
+        self.last_seen = 0.0 if found is None else found.last_seen
+        self.used = False
+        self.told = False
+        self.watched: dict[Held, _Watched] = {}
+
+
+class Live:
+    """The register of one process. ``clock`` gives epoch seconds, ``monotonic`` seconds that nobody sets."""
+
+    def __init__(self, sessions: Sessions, *, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._monotonic = monotonic
+        self._holders: dict[str | None, _Holder] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._rest_until = 0.0
+        self._outage = False
+
+    def __len__(self) -> int:
+        return sum(len(holder.watched) for holder in self._holders.values())
+
+    def hold(self, found: Found | None, held: Held) -> Callable[[], None]:
+        """Register something open of a session, or of nobody; the answer is to be called when it is over.
+
+        Raises:
+            TooManyOpen: the session has more open than anybody needs.
+        """
+        key = None if found is None else found.handle.key
+        holder = self._holders.get(key)
+        if holder is None:
+            holder = self._holders[key] = _Holder(found)
+        elif found is not None:
+            if len(holder.watched) >= MOST_OF_A_SESSION:
+                raise TooManyOpen(f"{MOST_OF_A_SESSION} connections of one session are open")
+            holder.last_seen = max(holder.last_seen, found.last_seen)
+        holder.watched[held] = _Watched(held, self._monotonic())
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVERY, self._tick)
+        return partial(self._forget, key, held)
+
+    def end(self, key: str, *, why: str, ending: Ending = SESSION_ENDED) -> None:
+        """End everything that the session with this store key holds open."""
+        holder = self._holders.get(key)
+        if holder is None:
+            return
+        if not holder.told:
+            holder.told = True
+            log.info("session.connections_ended", why=why, connections=len(holder.watched))
+        for held in list(holder.watched):
+            held.end(ending)
+
+    def end_all(self, ending: Ending = GOING_AWAY) -> None:
+        """For a stop: end whatever would never end by itself. Downloads and uploads may finish."""
+        for holder in list(self._holders.values()):
+            for held in list(holder.watched):
+                if held.endless:
+                    held.end(ending)
+
+    async def sweep(self) -> None:
+        """One look at everything, with the store's word on every session. The timer does this; so may whoever cannot wait for it."""
+        self._look()
+        await self._ask()
+
+    async def close(self) -> None:
+        """Look no more. What is open stays open: its listener closes it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+
+    def _forget(self, key: str | None, held: Held) -> None:
+        holder = self._holders.get(key)
+        if holder is not None:
+            holder.watched.pop(held, None)
+            if not holder.watched:
+                del self._holders[key]
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._holders:
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(EVERY, self._tick)
+        self._look()
+        if (self._asking is None or self._asking.done()) and loop.time() >= self._rest_until:
+            self._asking = loop.create_task(self._ask_and_rest())
+
+    def _look(self) -> None:
+        """What can be seen without waiting: absolute ends, silence, and use."""
+        now, at = self._clock(), self._monotonic()
+        for key, holder in list(self._holders.items()):
+            if key is not None and now >= holder.expires:
+                self.end(key, why="expired")
+            for watched in list(holder.watched.values()):
+                held = watched.held
+                heard, moved = held.heard, held.moved
+                if heard != watched.heard:
+                    watched.heard = heard
+                    holder.used = True
+                if moved != watched.moved:
+                    watched.moved, watched.moved_at = moved, at
+                elif at - watched.moved_at >= held.idle:
+                    held.end(SILENT)
+
+    async def _ask(self) -> None:
+        """What the store knows: sessions that ended elsewhere, or that nobody used for too long."""
+        known = [(holder.handle, holder) for holder in list(self._holders.values()) if holder.handle is not None]
+        try:
+            for first in range(0, len(known), ASKED_AT_ONCE):
+                await self._ask_of(known[first : first + ASKED_AT_ONCE])
+        except StoreUnavailable as failure:
+            if not self._outage:
+                log.warning("live.store_unavailable", detail=failure.detail)
+            self._outage = True
+        else:
+            self._outage = False
+
+    async def _ask_of(self, known: Sequence[tuple[Handle, _Holder]]) -> None:
+        for handle, holder in known:
+            if holder.used:
+                holder.last_seen = await self._sessions.note_use(handle, last_seen=holder.last_seen)
+                holder.used = False
+        alive = await self._sessions.still_alive([handle for handle, _ in known])
+        for handle, holder in known:
+            last_seen = alive.get(handle.key)
+            if last_seen is None:
+                self.end(handle.key, why="ended")
+            else:
+                holder.last_seen = max(holder.last_seen, last_seen)
+
+    async def _ask_and_rest(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            await self._ask()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the next look has to come
+            log.warning("live.failed", fault=type(fault).__name__)
+        self._rest_until = loop.time() + SHARE * (loop.time() - began)

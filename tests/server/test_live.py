@@ -1,0 +1,262 @@
+"""Who holds what, and what ends it: a sign-out at once, everything else at the next look; an outage of the store ends nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import StoreUnavailable, TooManyOpen
+from gateway.identity import Identity
+from gateway.proxy.websocket_frames import GOING_AWAY, SESSION_ENDED, SILENT
+from gateway.server import live as live_module
+from gateway.server.live import ASKED_AT_ONCE, MOST_OF_A_SESSION, Live
+from gateway.session.handle import Handle
+from gateway.session.lifecycle import Lifetimes
+from gateway.session.record import Session
+from gateway.session.sealing import Keyring
+from gateway.session.sessions import Found, Sessions
+from gateway.session.store.memory import MemoryStore
+from gateway.session.store.protocol import NewSession
+
+if TYPE_CHECKING:
+    from gateway.proxy.websocket_frames import Ending
+
+IDLE, LIFETIME = 100.0, 1000.0
+
+
+@dataclass
+class Time:
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(eq=False)
+class Open:
+    """Something open, as the register sees it."""
+
+    endless: bool = True
+    idle: float = math.inf
+    heard: int = 0
+    moved: int = 0
+    endings: list[Ending] = field(default_factory=list)
+
+    def end(self, ending: Ending) -> None:
+        self.endings.append(ending)
+
+
+class World:
+    def __init__(self) -> None:
+        self.time = Time()
+        self.store = Store(clock=self.time)
+        sessions = Sessions(
+            Keyring([bytes(range(1, 33))]), self.store, Lifetimes(idle=IDLE, lifetime=LIFETIME, login=60.0), clock=self.time
+        )
+        self.live = Live(sessions, clock=self.time, monotonic=self.time)
+
+    async def session(self, key: str) -> Found:
+        now = self.time.now
+        await self.store.create(
+            NewSession(key=key, record=b"r", tokens=b"t", last_seen=int(now * 1000), lifetime=LIFETIME, idle=IDLE + 60), replaces=()
+        )
+        identity = Identity(issuer="https://id.example.org", subject=key, claims={})
+        session = Session(identity=identity, provider="main", created=int(now), expires=int(now + LIFETIME), auth_time=None, sid=None)
+        return Found(session=session, handle=Handle(key, bytes(32)), last_seen=now, idle_expires=now + IDLE)
+
+    async def later(self, seconds: float) -> None:
+        self.time.now += seconds
+        await self.live.sweep()
+
+
+class Store(MemoryStore):
+    """A store that can be down, and counts what it is asked."""
+
+    down = False
+
+    def __init__(self, *, clock) -> None:
+        super().__init__(clock=clock)
+        self.asked: list[int] = []
+
+    async def last_seen(self, keys):
+        if self.down:
+            raise StoreUnavailable("down")
+        self.asked.append(len(keys))
+        return await super().last_seen(keys)
+
+
+@pytest.fixture
+async def world():
+    here = World()
+    yield here
+    await here.live.close()
+
+
+async def test_ending_a_session_ends_all_that_it_holds_and_nothing_else(world):
+    alice, bob = await world.session("alice"), await world.session("bob")
+    of_alice, of_bob, of_nobody = [Open(), Open(endless=False)], Open(), Open()
+    for held in of_alice:
+        world.live.hold(alice, held)
+    world.live.hold(bob, of_bob)
+    world.live.hold(None, of_nobody)
+    world.live.end("alice", why="sign_out")
+    world.live.end("nobody of that name", why="sign_out")
+    assert [held.endings for held in of_alice] == [[SESSION_ENDED], [SESSION_ENDED]]
+    assert of_bob.endings == of_nobody.endings == []
+
+
+async def test_what_is_over_is_forgotten(world):
+    alice = await world.session("alice")
+    one, other = Open(), Open()
+    forget = world.live.hold(alice, one)
+    world.live.hold(alice, other)
+    assert len(world.live) == 2
+    forget()
+    forget()
+    assert len(world.live) == 1
+    world.live.end("alice", why="sign_out")
+    assert (one.endings, other.endings) == ([], [SESSION_ENDED])
+
+
+async def test_a_session_that_ended_elsewhere_ends_here_at_the_next_look(world):
+    alice, bob = await world.session("alice"), await world.session("bob")
+    of_alice, of_bob = Open(), Open()
+    world.live.hold(alice, of_alice)
+    world.live.hold(bob, of_bob)
+    await world.later(0.5)
+    assert of_alice.endings == []
+    await world.store.end("alice")
+    await world.later(0.5)
+    assert of_alice.endings == [SESSION_ENDED]
+    assert of_bob.endings == []
+
+
+async def test_what_is_registered_after_its_session_ended_ends_too(world):
+    alice = await world.session("alice")
+    await world.store.end("alice")
+    world.live.end("alice", why="sign_out")
+    late = Open()
+    world.live.hold(alice, late)
+    await world.later(0.5)
+    assert late.endings == [SESSION_ENDED]
+
+
+async def test_the_absolute_end_comes_even_in_an_outage(world):
+    alice = await world.session("alice")
+    held = Open()
+    world.live.hold(alice, held)
+    world.store.down = True
+    await world.later(LIFETIME - 1)
+    assert held.endings == [], "an outage is no sign-out, and nobody can say whether the session stood idle"
+    await world.later(1)
+    assert held.endings == [SESSION_ENDED]
+
+
+async def test_a_session_that_stood_idle_ends(world):
+    alice = await world.session("alice")
+    held = Open()
+    world.live.hold(alice, held)
+    await world.later(IDLE - 1)
+    assert held.endings == []
+    await world.later(1)
+    assert held.endings == [SESSION_ENDED]
+
+
+async def test_what_the_browser_sends_is_use_and_what_the_application_sends_is_not(world):
+    alice, bob = await world.session("alice"), await world.session("bob")
+    of_alice, of_bob = Open(), Open()
+    world.live.hold(alice, of_alice)
+    world.live.hold(bob, of_bob)
+    for _ in range(3):
+        of_alice.heard += 1
+        of_bob.moved += 1
+        await world.later(IDLE / 2)
+    assert of_alice.endings == []
+    assert of_bob.endings[0] == SESSION_ENDED
+    assert (await world.store.read("alice")).last_seen == world.time.now * 1000
+
+
+async def test_use_during_an_outage_is_noted_after_it(world):
+    alice = await world.session("alice")
+    held = Open()
+    world.live.hold(alice, held)
+    world.store.down = True
+    held.heard += 1
+    await world.later(IDLE / 2)
+    world.store.down = False
+    await world.later(0.5)
+    await world.later(IDLE - 1)
+    assert held.endings == []
+
+
+async def test_use_on_another_replica_keeps_it_open(world):
+    alice = await world.session("alice")
+    held = Open()
+    world.live.hold(alice, held)
+    for _ in range(3):
+        await world.later(IDLE / 2)
+        await world.store.touch("alice", last_seen=int(world.time.now * 1000), idle=IDLE + 60)
+    assert held.endings == []
+
+
+async def test_silence_ends_a_tunnel_and_not_its_session(world):
+    alice = await world.session("alice")
+    silent, busy, download = Open(idle=10.0), Open(idle=10.0), Open(endless=False)
+    public = Open(idle=10.0)
+    for held in (silent, busy, download):
+        world.live.hold(alice, held)
+    world.live.hold(None, public)
+    for _ in range(4):
+        busy.moved += 1
+        await world.later(3)
+    assert silent.endings[0] == SILENT
+    assert public.endings[0] == SILENT
+    assert busy.endings == download.endings == []
+
+
+async def test_a_stop_ends_what_would_never_end_by_itself(world):
+    alice = await world.session("alice")
+    tunnel, download, public = Open(), Open(endless=False), Open()
+    world.live.hold(alice, tunnel)
+    world.live.hold(alice, download)
+    world.live.hold(None, public)
+    world.live.end_all()
+    assert tunnel.endings == public.endings == [GOING_AWAY]
+    assert download.endings == []
+
+
+async def test_a_session_cannot_hold_without_end(world):
+    alice, bob = await world.session("alice"), await world.session("bob")
+    for _ in range(MOST_OF_A_SESSION):
+        world.live.hold(alice, Open())
+    with pytest.raises(TooManyOpen):
+        world.live.hold(alice, Open())
+    world.live.hold(bob, Open())
+    for _ in range(MOST_OF_A_SESSION + 1):
+        world.live.hold(None, Open())
+
+
+async def test_the_store_is_asked_once_a_session_and_look_in_bounded_trips(world):
+    for number in range(ASKED_AT_ONCE + 1):
+        found = await world.session(f"s{number}")
+        world.live.hold(found, Open())
+        world.live.hold(found, Open())
+    await world.later(0.5)
+    assert world.store.asked == [ASKED_AT_ONCE, 1]
+
+
+async def test_the_timer_runs_only_while_something_is_open(world, monkeypatch):
+    monkeypatch.setattr(live_module, "EVERY", 0.001)
+    alice = await world.session("alice")
+    held = Open()
+    forget = world.live.hold(alice, held)
+    await world.store.end("alice")
+    while not held.endings:
+        await asyncio.sleep(0)
+    forget()
+    while world.live._timer is not None:
+        await asyncio.sleep(0.001)
