@@ -76,6 +76,7 @@ class Live:
         self._asking: asyncio.Task[None] | None = None
         self._rest_until = 0.0
         self._outage = False
+        self._stopping: Ending | None = None
 
     def __len__(self) -> int:
         return sum(len(holder.watched) for holder in self._holders.values())
@@ -95,6 +96,9 @@ class Live:
                 raise TooManyOpen(f"{MOST_OF_A_SESSION} connections of one session are open")
             holder.last_seen = max(holder.last_seen, found.last_seen)
         holder.watched[held] = _Watched(held, self._monotonic())
+        if self._stopping is not None and held.endless:
+            # It came while the process ends: it hears so as soon as it stands.
+            asyncio.get_running_loop().call_soon(held.end, self._stopping)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(EVERY, self._tick)
         return partial(self._forget, key, held)
@@ -111,7 +115,8 @@ class Live:
             held.end(ending)
 
     def end_all(self, ending: Ending = GOING_AWAY) -> None:
-        """For a stop: end whatever would never end by itself. Downloads and uploads may finish."""
+        """For a stop: end whatever would never end by itself, now and from now on. Downloads and uploads may finish."""
+        self._stopping = ending
         for holder in list(self._holders.values()):
             for held in list(holder.watched):
                 if held.endless:

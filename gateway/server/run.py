@@ -114,6 +114,7 @@ async def running(settings: Settings, *, sockets: Sockets | None = None, stop: S
         await stop.unless_at_once(settings.server.shutdown_delay)
         until = loop.time() + settings.server.shutdown_grace
         public.stop_accepting()
+        parts.live.end_all()
         await public.let_go()
         await public.finish(until - loop.time(), stop)
         await parts.detached.drain(0.0 if stop.at_once else max(0.0, until - loop.time()))

@@ -180,3 +180,15 @@ async def test_an_outage_of_the_store_ends_nothing(tmp_path: Path) -> None:
             while "live.store_unavailable" not in house.gateway.log:
                 await asyncio.sleep(0.05)
         await alice.everything_goes_on()
+
+
+async def test_a_stop_waits_for_nothing_that_would_never_end(tmp_path: Path) -> None:
+    async with running_house(tmp_path, server={"shutdown_grace": "300s"}) as house, signed_in(house, "alice", uploads=False) as alice:
+        alice.download.close()
+        stopping = asyncio.create_task(house.gateway.stop())
+        async with asyncio.timeout(PATIENCE):
+            message = await alice.socket.receive()
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+            with pytest.raises(aiohttp.ClientError):
+                await alice.events.read()
+            assert await stopping == 0

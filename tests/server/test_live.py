@@ -227,6 +227,11 @@ async def test_a_stop_ends_what_would_never_end_by_itself(world):
     world.live.end_all()
     assert tunnel.endings == public.endings == [GOING_AWAY]
     assert download.endings == []
+    late = Open()
+    world.live.hold(alice, late)
+    world.live.hold(alice, download)
+    await asyncio.sleep(0)
+    assert (late.endings, download.endings) == ([GOING_AWAY], [])
 
 
 async def test_a_session_cannot_hold_without_end(world):
