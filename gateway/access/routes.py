@@ -41,7 +41,8 @@ class Route:
 
     ``path`` is plain ASCII without escapes; ``/public/`` takes what lies below it, ``/healthz`` itself and what lies below it. ``hosts``
     are authorities as in ``Origin.authority``, None for every host. ``identity`` pairs a header name with its source: a claim's name,
-    ``token:access`` or ``token:id``. ``host_header`` is ``client`` (the app sees the client's Host) or ``upstream``.
+    ``token:access`` or ``token:id``. ``strip_prefix`` and ``add_prefix`` are what ``rewriting`` does to the path
+    that the app sees.
     """
 
     index: int
@@ -49,7 +50,8 @@ class Route:
     hosts: frozenset[str] | None
     access: Access
     identity: tuple[tuple[str, str], ...] = ()
-    host_header: str = "client"
+    strip_prefix: bool = False
+    add_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from gateway.config.loading import read_document
 from gateway.config.secrets import SecretReader
 from gateway.config.sections import Sections, plain, read_sections
 from gateway.config.settings import AdminSettings, ConnectionLimits, Listen, ServerSettings, SessionSettings, Settings
+from gateway.config.upstreams import check_tls_files, upstream_settings
 from gateway.oidc.registration import ClientAuth, ProviderSettings, Secret
-from gateway.proxy.upstream import parse_upstream
 from gateway.session.lifecycle import Lifetimes
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gateway.config import schema
     from gateway.config.faults import KeyPath
     from gateway.config.loading import Tree
-    from gateway.proxy.upstream import UpstreamAddress
 
 __all__ = ["AdminSettings", "Listen", "ServerSettings", "SessionSettings", "Settings", "Warning_", "load_settings", "settings_from"]
 
@@ -92,6 +91,8 @@ def _compile(tree: Tree, findings: Findings, *, environ: Mapping[str, str], base
     )
     for index, provider in enumerate(sections.providers):
         _check_authorities(provider, ("providers", index, "ca_file"), reader)
+    for index, route in enumerate(sections.routes):
+        check_tls_files(route, ("routes", index), base, findings)
     findings.refuse_if_faulty()
     return _settings(sections, secrets, base)
 
@@ -139,7 +140,7 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
             return_to=tuple(session.return_to),
         ),
         routes=Routes([_route(index, route) for index, route in enumerate(routes)]),
-        upstreams=tuple(_upstream(route) for route in routes),
+        upstreams=tuple(upstream_settings(route, base) for route in routes),
         wanted_claims=frozenset(claims | set(DEFAULT_IDENTITY.values())),
         reserved_headers=frozenset(folded(name) for name in (*RESERVED, *names)),
     )
@@ -170,7 +171,8 @@ def _route(index: int, route: schema.Route) -> Route:
         hosts=None if route.host is None else frozenset(route.host),
         access=Access(route.access),
         identity=_identity(route),
-        host_header="client" if route.pass_host else "upstream",
+        strip_prefix=route.strip_prefix,
+        add_prefix=route.add_prefix or "",
     )
 
 
@@ -178,10 +180,6 @@ def _identity(route: schema.Route) -> tuple[tuple[str, str], ...]:
     if route.identity is not None:
         return tuple(route.identity.items())
     return () if route.access == Access.PUBLIC.value else tuple(DEFAULT_IDENTITY.items())
-
-
-def _upstream(route: schema.Route) -> UpstreamAddress | None:
-    return None if route.upstream is None else parse_upstream(route.upstream)
 
 
 def _admin_token(admin: schema.Admin | None, secrets: SecretReader) -> Secret | None:

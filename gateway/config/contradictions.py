@@ -15,8 +15,8 @@ from gateway.access.routes import Route as CompiledRoute
 from gateway.access.trusted_proxies import UNIX
 from gateway.config.addresses import EVERYWHERE, is_loopback, issuer_parts, read_origin, same_host
 from gateway.config.header_names import check_identity_header, folded
+from gateway.config.upstreams import check_upstreams
 from gateway.config.values import check_parameter
-from gateway.proxy.upstream import parse_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.config.schema import Admin, Provider, Route, Server, Session
     from gateway.config.sections import Sections
     from gateway.config.settings import Listen
-    from gateway.proxy.upstream import UpstreamAddress
 
 
 def find_contradictions(sections: Sections, findings: Findings) -> None:
@@ -145,15 +144,7 @@ def _check_route(route: Route, path: KeyPath, sections: Sections, findings: Find
                 findings.fault(
                     (*path, "host", index), "not the host of a server.public_url, so no request could reach it; add its URL there"
                 )
-    if route.upstream is not None and findings.sound((*path, "upstream")):
-        try:
-            address = parse_upstream(route.upstream)
-        except ValueError as error:
-            # The reason of a URL that cannot be split quotes it.
-            reason = "is not a URL" if "not a URL" in str(error) else str(error)
-            findings.fault((*path, "upstream"), f"{reason}; write http://host:port, https://host:port or unix:/run/app.sock")
-        else:
-            _check_upstream(address, (*path, "upstream"), sections, findings)
+    check_upstreams(route, path, sections, findings)
     if route.identity:
         _check_identity(route, path, findings)
 
@@ -174,14 +165,6 @@ def _check_path(written: str, path: KeyPath, server: Server | None, findings: Fi
         findings.fault(
             path, "these are the gateway's own endpoints (server.prefix), which no route can take; choose another path or prefix"
         )
-
-
-def _check_upstream(address: UpstreamAddress, path: KeyPath, sections: Sections, findings: Findings) -> None:
-    """Neither a loop, nor the admin listener on the public one."""
-    if sections.server is not None and findings.sound(("server", "listen")) and _reaches(address, sections.server.listen):
-        findings.fault(path, "this is server.listen: every request would come back for ever; name the app's own address")
-    elif sections.admin is not None and findings.sound(("admin", "listen")) and _reaches(address, sections.admin.listen):
-        findings.fault(path, "this is admin.listen, which must never be reached from outside; name the app's own address")
 
 
 def _check_identity(route: Route, path: KeyPath, findings: Findings) -> None:
@@ -222,15 +205,6 @@ def _same_listener(one: Listen, other: Listen) -> bool:
     assert other.host is not None
     overlap = same_host(one.host, other.host) or one.host in EVERYWHERE or other.host in EVERYWHERE
     return one.port == other.port != 0 and overlap
-
-
-def _reaches(address: UpstreamAddress, listen: Listen | None) -> bool:
-    if listen is None:
-        return False
-    if listen.unix_path is not None or address.unix_path is not None:
-        return listen.unix_path == address.unix_path
-    assert listen.host is not None
-    return listen.port == address.port and same_host(listen.host, address.host)
 
 
 def _distinguishable(origin: Origin, others: Sequence[Origin]) -> bool:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from gateway.access.origins import Origin
 from gateway.config import addresses, values
+from gateway.config.forms import DURATION_FORM as _DURATION_FORM
+from gateway.config.forms import Section, Text
+from gateway.config.forms import default as _default
+from gateway.config.forms import or_list as _or_list
+from gateway.config.forms import reader as _reader
+from gateway.config.forms import written as _written
 from gateway.config.secrets import SecretSource, secret_source
 from gateway.config.settings import Listen
+from gateway.config.upstream_keys import RouteHealth, RoutePool, RouteTimeouts, RouteTls, host_rule
 
 ID_TOKEN_ALGS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Asymmetric algorithms alone: ``none`` and HMAC under the client secret are never accepted."""
@@ -25,20 +32,6 @@ RESPONSE_MODES: Final = ("query",)
 LATER_RESPONSE_MODES: Final = ("form_post", "query.jwt", "form_post.jwt", "jwt", "fragment")
 ACCESS: Final = ("public", "optional", "signed_in")
 MAX_LIST: Final = 1000
-
-
-def _written(pattern: str | None = None, *, kind: str | list[str] = "string", options: tuple[str, ...] = ()) -> WithJsonSchema:
-    """How an editor sees a value that a reader of ours turns into something else."""
-    form: dict[str, Any] = {"type": kind}
-    if pattern is not None:
-        form["pattern"] = pattern
-    if options:
-        form["enum"] = list(options)
-    return WithJsonSchema(form)
-
-
-def _or_list(value: object) -> object:
-    return value if isinstance(value, list) else [value]
 
 
 def _listen_or_none(value: object) -> Listen | None:
@@ -55,12 +48,6 @@ def _store(value: object) -> str | SecretSource:
     return value
 
 
-def _default(value: object) -> Any:
-    """A default in the operator's own spelling: it is read like a written value, and editors show it as it would be written."""
-    return Field(default=value, validate_default=True)
-
-
-_DURATION_FORM = _written(r"^(0|[1-9][0-9]{0,8})[smhd]$", kind=["string", "integer"])
 _SECRET_FORM: dict[str, Any] = {
     "oneOf": [
         {"type": "object", "properties": {"env": {"type": "string"}}, "required": ["env"], "additionalProperties": False},
@@ -69,24 +56,11 @@ _SECRET_FORM: dict[str, Any] = {
 }
 
 
-def _reader(read: Any) -> PlainValidator:
-    return PlainValidator(lambda value: read(values.text(value)))
-
-
-Text: TypeAlias = Annotated[str, PlainValidator(values.text), _written()]
 ListenValue: TypeAlias = Annotated[Listen, _reader(addresses.read_listen), _written()]
 ListenOrNone: TypeAlias = Annotated[Listen | None, PlainValidator(_listen_or_none), _written()]
 OriginValue: TypeAlias = Annotated[Origin, _reader(addresses.read_origin), _written("^https?://[^/?#@]+$")]
 SecretValue: TypeAlias = Annotated[SecretSource, PlainValidator(secret_source), WithJsonSchema(_SECRET_FORM)]
 Allowed: TypeAlias = Annotated[str, PlainValidator(values.choice(("allowed",))), _written(options=("allowed",))]
-
-
-class Section(BaseModel):
-    """A mapping of known keys; anything else in it is a fault."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, hide_input_in_errors=True, arbitrary_types_allowed=True
-    )
 
 
 class Server(Section):
@@ -215,8 +189,13 @@ class Route(Section):
         WithJsonSchema({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
     ] = None
     """The host, or a list; each is the host of a public_url. Without it, every host of public_url."""
-    upstream: Text | None = None
-    """The app: http://host:port, https://host:port or unix:/run/app.sock. Without it the route answers forward-auth alone."""
+    upstream: Annotated[
+        list[Text] | None,
+        BeforeValidator(lambda value: None if value is None else _or_list(value)),
+        Field(min_length=1, max_length=64),
+        WithJsonSchema({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    ] = None
+    """The app, or a list of its replicas: http://host:port, https://host:port, unix:/run/app.sock. Without it: forward-auth alone."""
     access: Annotated[
         str,
         PlainValidator(values.choice(ACCESS, otherwise="a rule such as {allow: ...}")),
@@ -225,8 +204,20 @@ class Route(Section):
     """Who may enter: public (everybody, without identity), optional (everybody, with identity if there is one), signed_in."""
     identity: dict[str, Text] | None = Field(default=None, max_length=64)
     """Header: claim, what the app learns of the person; token:access and token:id are tokens. `{}` for nothing."""
-    pass_host: bool = True
-    """The app sees the Host that the browser sent; false: the app's own host and port."""
+    pass_host: Annotated[bool | str, PlainValidator(host_rule), WithJsonSchema({"type": ["boolean", "string"]})] = True
+    """The app sees the Host that the browser sent; false: the app's own host and port; a name: that name."""
+    strip_prefix: bool = False
+    """The app sees the path without the route's `path`: /api/x as /x."""
+    add_prefix: Annotated[str, _reader(addresses.read_prefix), _written("^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$")] | None = None
+    """What the app sees before the path, after strip_prefix."""
+    timeouts: RouteTimeouts = _default({})
+    """How long the app may take: connect, response_header, idle, total."""
+    pool: RoutePool = _default({})
+    """The connections to each address of the app: connections, waiting, idle, max_age."""
+    tls: RouteTls | None = None
+    """For https apps: ca_file, server_name, certificate, key."""
+    health: RouteHealth | None = None
+    """An active check of each address: path, interval, timeout."""
 
 
 class Configuration(Section):

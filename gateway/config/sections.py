@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import ValidationError
 
 from gateway.config.faults import Findings, KeyPath, did_you_mean
+from gateway.config.forms import Section
 from gateway.config.loading import Tree  # noqa: TC001 - in the type of a constant
-from gateway.config.schema import MAX_LIST, Admin, Configuration, Provider, Route, Section, Server, Session
+from gateway.config.schema import MAX_LIST, Admin, Configuration, Provider, Route, Server, Session
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.access.routes import Routes
     from gateway.access.trusted_proxies import TrustedProxies
     from gateway.oidc.registration import ProviderSettings, Secret
-    from gateway.proxy.upstream import UpstreamAddress
+    from gateway.proxy.upstream import UpstreamSettings
     from gateway.session.lifecycle import Lifetimes
 
 
@@ -84,6 +84,6 @@ class Settings:
     provider: ProviderSettings
     session: SessionSettings
     routes: Routes
-    upstreams: tuple[UpstreamAddress | None, ...]
+    upstreams: tuple[UpstreamSettings | None, ...]
     wanted_claims: frozenset[str]
     reserved_headers: frozenset[str]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FAILURES = 3
 """Consecutive failures after which an upstream is put aside; after that, each single one is enough until it answers."""
+FAILED_CHECKS = 2
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds that an upstream is put aside for; the pause doubles with each further failure."""
@@ -27,7 +28,8 @@ class Health:
     """Consecutive refused or timed out attempts."""
     aside_until: float = 0.0
     ailing: bool = False
-    """What the last active check said, where there are any."""
+    """What active checks say, where there are any."""
+    failed_checks: int = 0
 
     def failed(self, now: float) -> bool:
         """Note a refused connection or an answer that did not come in time. Returns whether this put the upstream aside."""
@@ -42,6 +44,11 @@ class Health:
         """Note an answer, whatever it said: the upstream is there."""
         self.failures = 0
         self.aside_until = 0.0
+
+    def checked(self, *, well: bool) -> None:
+        """Note an active check: ``FAILED_CHECKS`` in a row make an upstream ail, one that went well makes it well."""
+        self.failed_checks = 0 if well else self.failed_checks + 1
+        self.ailing = self.failed_checks >= FAILED_CHECKS
 
     def usable(self, now: float) -> bool:
         """Whether requests should go there."""

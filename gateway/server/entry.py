@@ -14,6 +14,7 @@ from gateway.access.caller import is_navigation
 from gateway.access.decision import Allow, SignIn, decide
 from gateway.access.forwarded import forwarded_headers
 from gateway.access.identity_headers import identity_headers
+from gateway.access.rewriting import rewritten
 from gateway.access.routes import Access
 from gateway.access.target import is_own
 from gateway.errors import CrossSiteRefused, GatewayError, RequestRefused, RouteMissing, VersionRefused
@@ -100,8 +101,7 @@ class Entry:
         return await forward(
             request,
             upstream,
-            target=asked.target.raw,
-            host=asked.host.encode() if route.host_header == "client" else None,
+            target=(rewritten(asked.target, route) if route.strip_prefix or route.add_prefix else asked.target).raw,
             identity=identity_headers(
                 session.session.identity if session is not None else None,
                 route.identity,

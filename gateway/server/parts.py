@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from gateway.access.return_to import ReturnRules
 from gateway.oidc.provider import Provider
-from gateway.proxy.connector import Upstream
 from gateway.proxy.headers import HeaderRules
+from gateway.proxy.upstreams import Upstreams
 from gateway.server.detached import Detached
 from gateway.server.live import Live
 from gateway.session.cookies import CookieNames
@@ -52,7 +52,7 @@ class Parts:
     sessions: Sessions
     provider: Provider
     sites: Mapping[Origin, Site]
-    upstreams: tuple[Upstream | None, ...]
+    upstreams: Upstreams
     token_routes: frozenset[int]
     header_rules: HeaderRules
     detached: Detached
@@ -67,6 +67,7 @@ class Parts:
     async def close(self) -> None:
         """Finish detached work within the grace, then close the back channel and the store."""
         await self.live.close()
+        await self.upstreams.close()
         await self.detached.drain(self.settings.server.shutdown_grace)
         await self.provider.close()
         await self.sessions.close()
@@ -83,7 +84,7 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         sessions=sessions,
         provider=Provider(settings.provider, clock=clock),
         sites=sites,
-        upstreams=tuple(None if address is None else Upstream.at(address) for address in settings.upstreams),
+        upstreams=Upstreams(settings.upstreams),
         token_routes=frozenset(
             route.index for route in settings.routes if any(source.startswith("token:") for _, source in route.identity)
         ),

@@ -259,12 +259,16 @@ def test_routes_and_upstreams(tmp_path):
     assert (public.path, public.access, public.identity, public.hosts) == ("/public/", Access.PUBLIC, (), None)
     assert root.hosts == {"apps.example.org"}
     assert root.identity == (("X-User", "sub"), ("X-Token", "token:access"), ("X-Roles", "https://example.org/roles"))
-    assert (public.host_header, root.host_header) == ("client", "upstream")
+    assert (settings.upstreams[0].pass_host, settings.upstreams[1].pass_host) == (True, False)
     assert (check.access, check.identity) == (Access.SIGNED_IN, FOUR), "a forgotten key opens nothing"
     assert (maybe.access, maybe.identity) == (Access.OPTIONAL, FOUR)
     first, second, third, fourth = settings.upstreams
-    assert (first.host, first.port, second.host, third) == ("public", 3000, "app", None)
-    assert fourth.unix_path == "/run/app.sock"
+    assert third is None
+    assert [str(address) for upstream in (first, second, fourth) for address in upstream.addresses] == [
+        "http://public:3000",
+        "http://app:3000",
+        "unix:/run/app.sock",
+    ]
     assert settings.routes.match("apps.example.org", canonical_target("/maybe/x")) is maybe
     assert settings.wanted_claims == {"sub", "email", "groups", "preferred_username", "https://example.org/roles"}
 

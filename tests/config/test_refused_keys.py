@@ -103,7 +103,10 @@ KEYS_OF_SECTIONS = [
     ),
     pytest.param(
         {ROOT_PATH: "  - everything\n" + ROOT_PATH},
-        {"18:5 routes[1]": "has to be a mapping of keys (path, host, upstream, access, identity, pass_host)"},
+        {
+            "18:5 routes[1]": "has to be a mapping of keys (path, host, upstream, access, identity, pass_host, strip_prefix, add_prefix, "
+            "timeouts, pool, tls, health)"
+        },
         id="an item that is a word",
     ),
     pytest.param(
@@ -131,7 +134,7 @@ KEYS_OF_SECTIONS = [
     ),
     pytest.param(
         {ACCESS: ACCESS + "    pass_host: yes\n"},
-        {"21:16 routes[1].pass_host": "has to be true or false"},
+        {"21:16 routes[1].pass_host": "has to be true, false or a host"},
         id="text where a boolean belongs",
     ),
     pytest.param(
