@@ -15,7 +15,7 @@ from gateway.access.origins import Origins
 from gateway.access.routes import Access, Route, Routes
 from gateway.access.trusted_proxies import UNIX, TrustedProxies
 from gateway.config.addresses import read_store
-from gateway.config.contradictions import find_contradictions
+from gateway.config.contradictions import MEMORY_OF_ONE, find_contradictions
 from gateway.config.faults import Findings, Warning_
 from gateway.config.header_names import DEFAULT_IDENTITY, RESERVED, TOKEN_SOURCES, folded
 from gateway.config.loading import read_document
@@ -87,7 +87,7 @@ def _compile(tree: Tree, findings: Findings, *, environ: Mapping[str, str], base
         token=_admin_token(sections.admin, reader),
         clients=tuple(_client_secret(one, ("providers", index, "client_secret"), reader) for index, one in enumerate(sections.providers)),
         keys=_session_keys(sections.session, reader),
-        store=_store(sections.session, reader),
+        store=_store(sections.session, sections.server, reader),
     )
     for index, provider in enumerate(sections.providers):
         _check_authorities(provider, ("providers", index, "ca_file"), reader)
@@ -219,13 +219,15 @@ def _session_keys(session: schema.Session | None, secrets: SecretReader) -> tupl
     return tuple(keys)
 
 
-def _store(session: schema.Session | None, secrets: SecretReader) -> str | Secret | None:
+def _store(session: schema.Session | None, server: schema.Server | None, secrets: SecretReader) -> str | Secret | None:
     path: KeyPath = ("session", "store")
     if session is None or not secrets.findings.sound(path):
         return None
     if session.store == "memory":
         return "memory"
     url = session.store if isinstance(session.store, str) else secrets.read(session.store, path)
+    if url == "memory" and server is not None and server.workers > 1:
+        secrets.findings.fault(path, MEMORY_OF_ONE)
     if url is None or url == "memory":
         return url
     try:

@@ -6,7 +6,7 @@ one mistake is not reported twice. Where an operator may have good reasons, it i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.access.origins import Origins
 from gateway.access.readings import is_below
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from gateway.config.schema import Admin, Provider, Route, Server, Session
     from gateway.config.sections import Sections
     from gateway.config.settings import Listen
+
+
+MEMORY_OF_ONE: Final = "memory belongs to one process, and server.workers asks for more; write a redis:// URL"
 
 
 def find_contradictions(sections: Sections, findings: Findings) -> None:
@@ -122,9 +125,7 @@ def _check_session(session: Session, server: Server | None, findings: Findings) 
     if server is None:
         return
     if session.store == "memory" and server.workers > 1 and findings.sound(("session", "store")):
-        findings.fault(
-            ("session", "store"), "memory belongs to one process, and server.workers asks for more; write a redis:// URL", breaks=False
-        )
+        findings.fault(("session", "store"), MEMORY_OF_ONE, breaks=False)
     if server.insecure_http is not None or not findings.sound(("server", "insecure_http"), ("session", "return_to")):
         return
     for index, origin in enumerate(session.return_to):

@@ -357,6 +357,16 @@ def test_the_store_may_be_named_from_outside():
     assert settings_from(mapping, environ={"STORE": "memory"}).session.store == "memory"
 
 
+def test_memory_that_is_named_from_outside_belongs_to_one_process_too():
+    mapping = minimal(workers=2)
+    mapping["session"]["store"] = {"env": "STORE"}
+    with pytest.raises(ConfigRefused) as refused:
+        settings_from(mapping, environ={"STORE": "memory"})
+    assert refused.value.faults == (
+        "settings session.store: memory belongs to one process, and server.workers asks for more; write a redis:// URL",
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "fault"),
     [
