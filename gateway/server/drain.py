@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.server.sockets import BACKLOG
 from gateway.telemetry import logs
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiohttp import web
+
+    from gateway.server.detached import Detached
 
 log = logs.get("server")
 
@@ -59,6 +61,13 @@ class Stop:
                 await self._at_once.wait()
         except TimeoutError:
             pass
+
+    async def at_once_or(self, work: asyncio.Future[None]) -> None:
+        """Wait until ``work`` is done, or until it has to be at once; it goes on then."""
+        at_once = asyncio.ensure_future(self._at_once.wait())
+        either: set[asyncio.Future[Any]] = {work, at_once}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        at_once.cancel()
 
 
 class Listener:
@@ -105,6 +114,15 @@ class Listener:
         self.stop_accepting()
         await self.let_go()
         await self.finish(seconds, stop)
+
+
+async def finish_detached(detached: Detached, seconds: float, stop: Stop) -> None:
+    """Wait for work that outlived its request, ``seconds`` at most or until it has to be at once; what is left then is cancelled."""
+    draining = asyncio.ensure_future(detached.drain(max(0.0, seconds)))
+    await stop.at_once_or(draining)
+    if not draining.done():
+        await detached.drain(0.0)
+    await draining
 
 
 def _reset(transport: asyncio.Transport | None) -> None:

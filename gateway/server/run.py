@@ -16,7 +16,7 @@ from aiohttp import web
 from gateway.errors import ConfigRefused
 from gateway.server.admin import Readiness, build_admin
 from gateway.server.application import build_application
-from gateway.server.drain import Listener, Stop
+from gateway.server.drain import Listener, Stop, finish_detached
 from gateway.server.entry import Entry
 from gateway.server.listener import PublicServer
 from gateway.server.parts import open_parts
@@ -110,15 +110,16 @@ async def running(settings: Settings, *, sockets: Sockets | None = None, stop: S
         await admin.open(sockets.admin)
         await public.open(sockets.public)
         yield parts
-    finally:
         readiness.draining = True
         await stop.unless_at_once(settings.server.shutdown_delay)
+    finally:
+        readiness.draining = True
         until = loop.time() + settings.server.shutdown_grace
         public.stop_accepting()
         parts.live.end_all()
         await public.let_go()
         await public.finish(until - loop.time(), stop)
-        await parts.detached.drain(0.0 if stop.at_once else max(0.0, until - loop.time()))
+        await finish_detached(parts.detached, until - loop.time(), stop)
         await admin.close(ADMIN_GRACE, stop)
         await endpoints.cleanup()
         try:

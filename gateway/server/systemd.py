@@ -103,9 +103,8 @@ def adopt(descriptors: Sequence[tuple[int, str]]) -> Inherited:
     public: list[socket.socket] = []
     admin: list[socket.socket] = []
     for descriptor, name in descriptors:
-        sock = socket.socket(fileno=descriptor)
-        sock.set_inheritable(False)
-        if sock.type is not socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock = _listening_socket(descriptor)
+        if sock is None:
             raise OSError(errno.EINVAL, f"descriptor {descriptor} is not a stream socket that listens: use ListenStream= and Accept=no")
         (admin if name == ADMIN else public).append(sock)
     return Inherited(tuple(public), tuple(admin))
@@ -115,6 +114,18 @@ def forget(environ: MutableMapping[str, str]) -> None:
     """Remove the variables, which were meant for this process alone."""
     for name in VARIABLES:
         environ.pop(name, None)
+
+
+def _listening_socket(descriptor: int) -> socket.socket | None:
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    sock.set_inheritable(False)
+    if sock.type is socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return sock
+    sock.close()
+    return None
 
 
 def _is_number(text: str) -> bool:

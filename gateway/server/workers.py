@@ -121,6 +121,8 @@ class Supervisor:
         signal.set_wakeup_fd(self._bell[1].fileno(), warn_on_full_buffer=False)
         for number in PASSED_ON:
             signal.signal(number, self._told.hear)
+        # Whoever started us may have left it ignored, and then nobody could be waited for.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
 
     def _fill_places(self) -> None:
@@ -251,6 +253,10 @@ class Supervisor:
             fresh = self.reload()
         except ConfigRefused as refused:
             log_kept(refused)
+            self.notifier.ready()
+            return
+        except Exception as fault:  # noqa: BLE001 - a reload never ends the gateway
+            log.warning("secrets.kept", fault=type(fault).__name__)
             self.notifier.ready()
             return
         session = replace(self.settings.session, keys=fresh.session.keys)

@@ -36,13 +36,19 @@ BOTH = [pytest.param(1, id="a process alone"), pytest.param(2, id="two workers")
 
 @dataclass
 class PatientApp:
-    """An app whose answers below /public/slow wait for ``go``."""
+    """An app whose answers below /public/slow wait for ``go``; it echoes what comes through a WebSocket."""
 
     url: str = ""
     go: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if "Upgrade" in request.headers:
+            channel = web.WebSocketResponse()
+            await channel.prepare(request)
+            async for message in channel:
+                await channel.send_str(message.data)
+            return channel
         if request.path.startswith("/public/endless"):
             endless = web.StreamResponse()
             await endless.prepare(request)
@@ -122,11 +128,6 @@ async def world(folder: Path, *, workers: int = 2, **changes: Any) -> AsyncItera
 def fresh_client() -> aiohttp.ClientSession:
     """Each request on a connection of its own."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
-
-
-def old_client() -> aiohttp.ClientSession:
-    """One that knows no chunks: the end of an answer without a length is the end of its connection."""
-    return aiohttp.ClientSession(version=aiohttp.HttpVersion10)
 
 
 async def missing(client: aiohttp.ClientSession, home: World) -> list[str]:
@@ -238,14 +239,33 @@ async def test_readiness_is_down_before_the_port_is(tmp_path: Path, workers: int
 
 @pytest.mark.parametrize("workers", BOTH)
 async def test_what_outlasts_the_grace_is_broken_off_visibly(tmp_path: Path, workers: int) -> None:
-    async with world(tmp_path, workers=workers, server={"shutdown_grace": "1s"}) as home, old_client() as client:
-        answer = await client.get(home.gateway.url + "/public/endless")
-        assert await answer.content.readline() == b"begun\n"
+    async with world(tmp_path, workers=workers, server={"shutdown_grace": "1s"}) as home:
+        reader, writer = await asyncio.open_connection("127.0.0.1", home.port)
+        # To HTTP/1.0 the end of an answer without a length is the end of its connection: this one must not look like that.
+        writer.write(f"GET /public/endless HTTP/1.0\r\nHost: 127.0.0.1:{home.port}\r\n\r\n".encode())
+        await reader.readuntil(b"begun\n")
         home.gateway.process.terminate()
-        with pytest.raises((aiohttp.ClientError, ConnectionError)):
-            await answer.content.read()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
         assert await home.gateway.process.wait() == 0
         assert "drain.cut" in home.gateway.log
+
+
+@pytest.mark.parametrize("workers", BOTH)
+async def test_a_stop_tells_websockets_that_it_goes_away(tmp_path: Path, workers: int) -> None:
+    async with world(tmp_path, workers=workers, server={"shutdown_grace": "1h"}) as home, fresh_client() as client:
+        origin = home.gateway.url
+        async with client.ws_connect(origin + "/public/socket", origin=origin) as one, client.ws_connect(origin + "/public/x") as other:
+            for channel in (one, other):
+                await channel.send_str("hello")
+                assert (await channel.receive()).data == "hello"
+            home.gateway.process.terminate()
+            for channel in (one, other):
+                assert (await channel.receive()).type is aiohttp.WSMsgType.CLOSE
+                assert channel.close_code == aiohttp.WSCloseCode.GOING_AWAY
+        assert await home.gateway.process.wait() == 0
+        assert "drain.cut" not in home.gateway.log
 
 
 async def test_no_grace_is_no_wait(tmp_path: Path) -> None:

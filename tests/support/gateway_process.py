@@ -118,6 +118,7 @@ async def gateway(
     store: str,
     upstream: str | None,
     port: int | None = None,
+    admin_port: int | None = None,
     key_files: Sequence[Path] | None = None,
     environ: Mapping[str, str] | None = None,
     launcher: Sequence[str] = (),
@@ -129,7 +130,7 @@ async def gateway(
     ``launcher`` is a command that ends by running its arguments as itself; ``pass_fds`` are descriptors for it to inherit.
     """
     port = port or free_port()
-    admin_port = free_port()
+    admin_port = admin_port or free_port()
     settings = configuration(
         port=port,
         admin_port=admin_port,
