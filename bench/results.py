@@ -15,7 +15,7 @@ class Measurement:
     """One scenario on one peer, once. Seconds and bytes; latencies in milliseconds.
 
     ``cpu`` is that of all processes of the peer, ``redis_cpu`` what Redis spent meanwhile; ``moved`` are bytes of bodies; ``held`` is
-    memory that ``connections`` idle ones added.
+    memory that ``connections`` idle ones added; ``turn`` is the round, whose figures are compared with each other.
     """
 
     peer: str
@@ -30,6 +30,12 @@ class Measurement:
     connections: int = 0
     held: int = 0
     redis_cpu: float = 0.0
+    turn: int = 0
+
+    @property
+    def megabytes_per_cpu_second(self) -> float | None:
+        """MB of bodies a CPU-second."""
+        return self.moved / 1e6 / self.cpu if self.moved and self.cpu else None
 
     @property
     def cpu_us(self) -> float | None:
@@ -71,7 +77,7 @@ def medians(measurements: Iterable[Measurement]) -> list[Row]:
 def _row(group: Sequence[Measurement]) -> Row:
     cpu_us = [one.cpu_us for one in group if one.cpu_us is not None]
     middle = _median(cpu_us)
-    moved = [one.moved / 1e6 / one.cpu for one in group if one.moved and one.cpu]
+    moved = [speed for one in group if (speed := one.megabytes_per_cpu_second) is not None]
     return Row(
         peer=group[0].peer,
         scenario=group[0].scenario,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import statistics
 import time
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 BODY_CONNECTIONS = 4
 _SETTLE = 0.2
+_OTHER_FILES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,10 @@ def upload(target: Target, name: str) -> Measurement:
 
 
 def idle_connections(target: Target, name: str) -> Measurement:
-    """Kept connections on which one request was answered, and nothing since."""
+    """Kept connections on which one request was answered, and nothing since; as many as open files allow, when that is less."""
     request = load.head("/100", target.port, target.headers)
-    return _held(target, name, request, int(name.removeprefix("idle-")), b"x" * SIZES["100"])
+    number = min(int(name.removeprefix("idle-")), most_connections())
+    return _held(target, name, request, number, b"x" * SIZES["100"])
 
 
 def idle_websockets(target: Target, name: str) -> Measurement:
@@ -146,6 +149,11 @@ def possible(peer: Peer, scenario: Scenario) -> bool:
     if scenario.use is Use.CHECKS:
         return peer.check is not None
     return peer.signs_in or scenario.measure is not logins
+
+
+def most_connections() -> int:
+    """Connections that a proxy can have under the limit of open files, with a second descriptor for each kept ready, as some do."""
+    return (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _OTHER_FILES) // 2
 
 
 class _Meter:
