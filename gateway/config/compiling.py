@@ -22,7 +22,7 @@ from gateway.config.loading import read_document
 from gateway.config.secrets import SecretReader
 from gateway.config.sections import Sections, plain, read_sections
 from gateway.config.settings import AdminSettings, ConnectionLimits, Listen, ServerSettings, SessionSettings, Settings
-from gateway.config.upstreams import check_tls_files, upstream_settings
+from gateway.config.upstreams import check_tls_files, tunnel_rules, upstream_settings
 from gateway.oidc.registration import ClientAuth, ProviderSettings, Secret
 from gateway.session.lifecycle import Lifetimes
 
@@ -141,6 +141,7 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
         ),
         routes=Routes([_route(index, route) for index, route in enumerate(routes)]),
         upstreams=tuple(upstream_settings(route, base) for route in routes),
+        tunnels=tuple(tunnel_rules(route) for route in routes),
         wanted_claims=frozenset(claims | set(DEFAULT_IDENTITY.values())),
         reserved_headers=frozenset(folded(name) for name in (*RESERVED, *names)),
     )

@@ -22,6 +22,7 @@ from gateway.config.forms import written as _written
 from gateway.config.secrets import SecretSource, secret_source
 from gateway.config.settings import Listen
 from gateway.config.upstream_keys import RouteHealth, RoutePool, RouteTimeouts, RouteTls, host_rule
+from gateway.proxy.upgrades import check_protocol
 
 ID_TOKEN_ALGS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Asymmetric algorithms alone: ``none`` and HMAC under the client secret are never accepted."""
@@ -211,7 +212,11 @@ class Route(Section):
     add_prefix: Annotated[str, _reader(addresses.read_prefix), _written("^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$")] | None = None
     """What the app sees before the path, after strip_prefix."""
     timeouts: RouteTimeouts = _default({})
-    """How long the app may take: connect, response_header, idle, total."""
+    """How long the app may take: connect, response_header, idle, total, tunnel_idle."""
+    upgrades: Annotated[
+        list[Annotated[str, _reader(check_protocol), _written()]], Field(max_length=16), AfterValidator(values.distinct)
+    ] = _default(["websocket"])
+    """Protocols that a connection may switch to, as in an Upgrade header; `[]` for none. h2c can never be one."""
     pool: RoutePool = _default({})
     """The connections to each address of the app: connections, waiting, idle, max_age."""
     tls: RouteTls | None = None

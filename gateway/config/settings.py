@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.access.routes import Routes
     from gateway.access.trusted_proxies import TrustedProxies
     from gateway.oidc.registration import ProviderSettings, Secret
+    from gateway.proxy.upgrades import TunnelRules
     from gateway.proxy.upstream import UpstreamSettings
     from gateway.session.lifecycle import Lifetimes
 
@@ -75,8 +76,9 @@ class SessionSettings:
 class Settings:
     """A whole configuration.
 
-    ``upstreams`` is indexed by ``Route.index``; None where a route answers forward-auth alone. ``wanted_claims`` are the claims that a
-    session keeps. ``reserved_headers`` are folded names (lower case, letters and digits only) that no client's request brings upstream.
+    ``upstreams`` and ``tunnels`` are indexed by ``Route.index``; an upstream is None where a route answers forward-auth alone.
+    ``wanted_claims`` are the claims that a session keeps. ``reserved_headers`` are folded names (lower case, letters and digits only) that
+    no client's request brings upstream.
     """
 
     server: ServerSettings
@@ -85,5 +87,6 @@ class Settings:
     session: SessionSettings
     routes: Routes
     upstreams: tuple[UpstreamSettings | None, ...]
+    tunnels: tuple[TunnelRules, ...]
     wanted_claims: frozenset[str]
     reserved_headers: frozenset[str]

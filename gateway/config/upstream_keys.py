@@ -46,6 +46,8 @@ class RouteTimeouts(Section):
     """Between two pieces of a body, in either direction."""
     total: Annotated[float | None, PlainValidator(_total), written(kind=["string", "integer"])] = default("none")
     """For a whole exchange, or `none`."""
+    tunnel_idle: Annotated[float, PlainValidator(values.duration("1s", "30d")), DURATION_FORM] = default("1h")
+    """For which a WebSocket or another tunnel may carry nothing, in either direction."""
 
 
 class RoutePool(Section):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config.addresses import same_host
 from gateway.proxy.dialling import tls_context
+from gateway.proxy.upgrades import TunnelRules
 from gateway.proxy.upstream import HealthCheck, PoolLimits, Timeouts, TlsSettings, UpstreamSettings, parse_upstream
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ def upstream_settings(route: Route, base: Path) -> UpstreamSettings | None:
         health=None if health is None else HealthCheck(health.path, health.interval, health.timeout),
         pass_host=route.pass_host,
     )
+
+
+def tunnel_rules(route: Route) -> TunnelRules:
+    """What a faultless route lets become a tunnel."""
+    return TunnelRules(upgrades=frozenset(protocol.encode() for protocol in route.upgrades), idle=route.timeouts.tunnel_idle)
 
 
 def check_upstreams(route: Route, path: KeyPath, sections: Sections, findings: Findings) -> None:

@@ -110,6 +110,7 @@ class Entry:
             forwarded=forwarded_headers(site.origin, _client(request, parts)),
             rules=parts.header_rules,
             hold=partial(parts.live.hold, session),
+            tunnels=parts.settings.tunnels[route.index],
         )
 
     async def _own_endpoint(self, request: web.BaseRequest, path: str) -> web.StreamResponse:

@@ -19,6 +19,7 @@ from gateway.config.settings import ConnectionLimits
 from gateway.errors import ConfigRefused
 from gateway.oidc.registration import ClientAuth, Secret
 from gateway.proxy.headers import fold
+from gateway.proxy.upgrades import TunnelRules
 from tests.support.config_files import (
     ACCESS,
     ADMIN_LISTEN,
@@ -271,6 +272,14 @@ def test_routes_and_upstreams(tmp_path):
     ]
     assert settings.routes.match("apps.example.org", canonical_target("/maybe/x")) is maybe
     assert settings.wanted_claims == {"sub", "email", "groups", "preferred_username", "https://example.org/roles"}
+
+
+def test_what_may_become_a_tunnel(tmp_path):
+    changes = {ACCESS: ACCESS + "    upgrades: [WebSocket, SPDY/3.1]\n    timeouts: {tunnel_idle: 1d}\n"}
+    public, root = settings_of(tmp_path, changes).tunnels
+    assert public == TunnelRules(upgrades=frozenset({b"websocket"}), idle=3600)
+    assert root == TunnelRules(upgrades=frozenset({b"websocket", b"spdy/3.1"}), idle=86400)
+    assert settings_of(tmp_path, {ACCESS: ACCESS + "    upgrades: []\n"}).tunnels[1].upgrades == frozenset()
 
 
 def test_an_empty_identity_is_no_identity(tmp_path):

@@ -105,7 +105,7 @@ KEYS_OF_SECTIONS = [
         {ROOT_PATH: "  - everything\n" + ROOT_PATH},
         {
             "18:5 routes[1]": "has to be a mapping of keys (path, host, upstream, access, identity, pass_host, strip_prefix, add_prefix, "
-            "timeouts, pool, tls, health)"
+            "timeouts, upgrades, pool, tls, health)"
         },
         id="an item that is a word",
     ),

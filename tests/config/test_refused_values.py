@@ -28,7 +28,20 @@ PASSWORD = "a password is never written here; write the whole URL as {env: NAME}
 LOGIN_BOUNDS = "out of bounds; write a duration from 1m to 1h"
 NO_CLIENT_ID = "has to be 1 to 512 printable ASCII characters; copy it from the provider"
 
+NO_PROTOCOL = "not the name of a protocol; write it as in an Upgrade header, such as websocket"
+UNJUDGED = "carries requests that no route would judge; it cannot be let through"
+
 VALUES = [
+    pytest.param({ACCESS: ACCESS + "    upgrades: [h2c]\n"}, {"21:16 routes[1].upgrades[0]": UNJUDGED}, id="h2c as an upgrade"),
+    pytest.param(
+        {ACCESS: ACCESS + "    upgrades: [websocket, TLS/1.0]\n"}, {"21:27 routes[1].upgrades[1]": UNJUDGED}, id="TLS as an upgrade"
+    ),
+    pytest.param({ACCESS: ACCESS + "    upgrades: [a b]\n"}, {"21:16 routes[1].upgrades[0]": NO_PROTOCOL}, id="an upgrade in two words"),
+    pytest.param(
+        {ACCESS: ACCESS + "    upgrades: [a, A]\n"},
+        {"21:15 routes[1].upgrades": "a value stands here twice; keep one"},
+        id="an upgrade twice",
+    ),
     pytest.param({LISTEN: "  listen: 127.0.0.1\n"}, {"2:11 server.listen": NO_LISTEN}, id="listen without a port"),
     pytest.param({LISTEN: "  listen: :8080\n"}, {"2:11 server.listen": NO_LISTEN}, id="listen without a host"),
     pytest.param({LISTEN: "  listen: ::1:8080\n"}, {"2:11 server.listen": NO_LISTEN}, id="listen on an IPv6 address without brackets"),
