@@ -2,7 +2,7 @@
 
 Answers the crash that would take the gateway down, and the restart that would lose a connection: the sockets stay open here while a worker
 is replaced. The supervisor listens to nobody and has no loop and no thread, so that forking is always safe; what it keeps of the settings
-is what the next worker needs, so that all workers have the same (decision 0008).
+is what the next worker needs, so that all workers have the same (decision 0009).
 """
 
 from __future__ import annotations
