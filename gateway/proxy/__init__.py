@@ -18,7 +18,11 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
                              ├─ request_body.send_body    the caller's body, upwards, while the answer may come down already
                              ├─ answer_headers            pure: the head that the caller gets
                              ├─ downstream                the caller's connection: one write where one will do
-                             └─ tunnel.Tunnel             bytes both ways after a 101 that websocket.py accepted
+                             ├─ upgrades, websocket       pure: which upgrade passes, and whether the application really made it
+                             ├─ tunnel.Tunnel             bytes both ways after a 101
+                             │    └─ websocket_frames     pure: where frames end, so that a last one can be put between two
+                             └─ held                      what outlives its first write, for whoever ends sessions
 
-``headers``, ``answer``, ``answer_reader``, ``answer_headers``, ``balancing``, ``framing``, ``upstream`` and ``websocket`` are pure.
+``headers``, ``answer``, ``answer_reader``, ``answer_headers``, ``balancing``, ``framing``, ``upgrades``, ``upstream``,
+``websocket`` and ``websocket_frames`` are pure.
 """

@@ -188,7 +188,7 @@ class Live:
             if holder.used:
                 holder.last_seen = await self._sessions.note_use(handle, last_seen=holder.last_seen)
                 holder.used = False
-        alive = await self._sessions.still_alive([handle for handle, _ in known])
+        alive = await self._sessions.still_alive({handle.key: holder.last_seen for handle, holder in known})
         for handle, holder in known:
             last_seen = alive.get(handle.key)
             if last_seen is None:

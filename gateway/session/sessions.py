@@ -23,7 +23,7 @@ from gateway.session.token_record import tokens_from_bytes, tokens_to_bytes
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.identity import Identity
     from gateway.oidc.provider import SignedIn
@@ -137,12 +137,23 @@ class Sessions:
         await self._store.create(new, replaces=replaces)
         return cookie, self._found(session, handle, last_seen / 1000)
 
-    async def still_alive(self, handles: Sequence[Handle]) -> dict[str, float]:
-        """When each session that lives on was last used (epoch seconds), by store key. Its absolute end is for its holder to know."""
-        now = self._clock()
-        times = await self._store.last_seen([handle.key for handle in handles])
-        seen = {handle.key: min(time / 1000, now) for handle, time in zip(handles, times, strict=True) if time is not None}
-        return {key: last_seen for key, last_seen in seen.items() if now < last_seen + self._lifetimes.idle}
+    async def still_alive(self, known: Mapping[str, float]) -> dict[str, float]:
+        """Of sessions by store key, with the last use that is known here, those that live on, with the last use that is known then.
+
+        All times are epoch seconds. Where a session has been idle for too long as far as is known here, another replica may know better,
+        so the store is asked. The absolute end is for the caller to know.
+        """
+        now, idle = self._clock(), self._lifetimes.idle
+        missing = await self._store.missing(list(known))
+        alive = {key: last_seen for key, last_seen in known.items() if key not in missing}
+        overdue = [key for key, last_seen in alive.items() if now >= last_seen + idle]
+        for key, noted in zip(overdue, await self._store.last_seen(overdue) if overdue else (), strict=True):
+            last_seen = 0.0 if noted is None else min(noted / 1000, now)
+            if now < last_seen + idle:
+                alive[key] = last_seen
+            else:
+                del alive[key]
+        return alive
 
     async def note_use(self, handle: Handle, *, last_seen: float) -> float:
         """Note a use of now where a tenth of the idle time has passed since ``last_seen``; what counts from now on, epoch seconds."""

@@ -21,6 +21,9 @@ PURE = {
     "oidc": "builds requests and reads answers",
     "session": "the record, the login in flight, cookies and sealing",
     "proxy/headers": "the header rules",
+    "proxy/upgrades": "which upgrade passes",
+    "proxy/websocket": "the opening handshake",
+    "proxy/websocket_frames": "where frames end",
     "server/guard": "the rules for a request's head",
 }
 """Rooms, and modules of ``proxy`` and ``server``, whose results depend on their arguments alone."""

@@ -82,11 +82,11 @@ class Store(MemoryStore):
         super().__init__(clock=clock)
         self.asked: list[int] = []
 
-    async def last_seen(self, keys):
+    async def missing(self, keys):
         if self.down:
             raise StoreUnavailable("down")
         self.asked.append(len(keys))
-        return await super().last_seen(keys)
+        return await super().missing(keys)
 
 
 @pytest.fixture

@@ -60,11 +60,15 @@ async def test_many_are_asked_for_at_once_and_told_apart(shop: Shop):
     await shop.store.touch(OTHER.key, last_seen=OTHER.last_seen + 1, idle=60.0)
     asked = [NEW.key, "x" * 43, OTHER.key]
     assert await shop.store.last_seen([]) == []
+    assert await shop.store.missing([]) == frozenset()
+    assert await shop.store.missing([NEW.key, OTHER.key]) == frozenset()
+    assert await shop.store.missing(asked) == {"x" * 43}
     assert await shop.store.last_seen(asked) == [NEW.last_seen, None, OTHER.last_seen + 1]
     shop.later(61)
     assert await shop.store.last_seen(asked) == [NEW.last_seen, None, None]
     await shop.store.end(NEW.key)
     assert await shop.store.last_seen(asked) == [None, None, None]
+    assert await shop.store.missing(asked) == {NEW.key, "x" * 43}
 
 
 async def test_a_late_note_brings_nothing_back(shop: Shop):

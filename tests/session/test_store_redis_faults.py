@@ -52,6 +52,7 @@ def key(kind: str) -> str:
 async def every_method_is_unavailable(store: RedisStore) -> None:
     for attempt in (
         store.read(NEW.key),
+        store.missing([NEW.key]),
         store.last_seen([NEW.key]),
         store.touch(NEW.key, last_seen=1, idle=1.0),
         store.create(NEW, replaces=()),

@@ -39,6 +39,11 @@ class MemoryStore:
             return Stored(record=None, last_seen=None)
         return Stored(record=kept.new.record, last_seen=kept.last_seen if now < kept.idle_until else None)
 
+    async def missing(self, keys: Sequence[str]) -> frozenset[str]:
+        """See ``SessionStore.missing``."""
+        now = self._clock()
+        return frozenset(key for key in keys if self._live(key, now) is None)
+
     async def last_seen(self, keys: Sequence[str]) -> list[int | None]:
         """See ``SessionStore.last_seen``."""
         return [(await self.read(key)).last_seen for key in keys]

@@ -48,6 +48,10 @@ class SessionStore(Protocol):
         """The record and the time it was last used, in one round trip."""
         ...
 
+    async def missing(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of these different keys under which there is no session any more; cheap where there is one under each."""
+        ...
+
     async def last_seen(self, keys: Sequence[str]) -> list[int | None]:
         """When each session was last used (epoch milliseconds), in one round trip; None for one that ended or whose idle time ran out."""
         ...

@@ -60,6 +60,19 @@ class RedisStore:
         )
         return Stored(record=self._ours(record, most=MAX_VALUE, kind="record"), last_seen=self._time(last_seen))
 
+    async def missing(self, keys: Sequence[str]) -> frozenset[str]:
+        """See ``SessionStore.missing``. One EXISTS counts them all; each is asked for only where the count falls short."""
+        if not keys:
+            return frozenset()
+        records = [self._key("s", key) for key in keys]
+        (there,) = await self._exchange(("EXISTS", *records))
+        self._raise_error(there)
+        if there == len(keys):
+            return frozenset()
+        answers = await self._exchange(*(("EXISTS", record) for record in records))
+        self._raise_error(*answers)
+        return frozenset(key for key, answer in zip(keys, answers, strict=True) if not answer)
+
     async def last_seen(self, keys: Sequence[str]) -> list[int | None]:
         """See ``SessionStore.last_seen``. The records themselves stay where they are: EXISTS tells that they are there."""
         commands: list[Command] = []
