@@ -69,6 +69,7 @@ class Upstream:
     def take(self) -> UpstreamConnection | None:
         """An idle connection at once, if the address to take has one: the cheap way, without waiting."""
         now = asyncio.get_running_loop().time()
+        self._turn += 1
         pool = self._only or self._choose(now, ())
         connection = pool.take(now)
         if connection is not None:
@@ -84,7 +85,7 @@ class Upstream:
         loop = asyncio.get_running_loop()
         tried: list[int] = []
         while True:
-            pool = self._choose(loop.time(), tried)
+            pool = self._only or self._choose(loop.time(), tried)
             tried.append(self.pools.index(pool))
             try:
                 connection = await pool.acquire(self.timeouts, fresh=fresh)
@@ -138,7 +139,6 @@ class Upstream:
         return connection.pool
 
     def _choose(self, now: float, tried: Sequence[int]) -> Pool:
-        self._turn += 1
         pools = self.pools
         return pools[choose([pool.health for pool in pools], [pool.load for pool in pools], now=now, turn=self._turn, tried=tried)]
 

@@ -187,6 +187,8 @@ class Pool:
         waiter = self._next_waiter()
         if waiter is not None:
             waiter.set_result(given)
+        elif self._closed:
+            self._drop(given)
         else:
             self._idle.append(given)
 

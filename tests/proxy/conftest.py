@@ -19,7 +19,7 @@ from gateway.proxy.headers import HeaderRules, fold
 from gateway.proxy.relay import forward
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upgrades import TunnelRules
-from gateway.proxy.upstream import Timeouts, parse_upstream
+from gateway.proxy.upstream import parse_upstream
 from tests.support.raw_upstream import PATIENCE, raw_upstream
 
 if TYPE_CHECKING:
@@ -181,9 +181,9 @@ async def world():
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
 
-        async def build(script: Script, *, timeouts: Timeouts | None = None) -> tuple[Gateway, RawUpstream]:
+        async def build(script: Script, **settings) -> tuple[Gateway, RawUpstream]:
             upstream = await stack.enter_async_context(raw_upstream(script))
-            gateway = await stack.enter_async_context(_gateway(upstream.url, timeouts=timeouts))
+            gateway = await stack.enter_async_context(_gateway(upstream.url, **settings))
             return gateway, upstream
 
         yield build
