@@ -4,6 +4,10 @@ Answers SL-01 and SL-02 (aiohttp keeps a connection with half a head for as long
 of 32, and the rest in the kernel), and SM-35, SM-37: when a chunk is malformed, aiohttp 3.14 queues a 400 behind the request in flight and
 leaves that request's reader waiting for bytes that will never come; here the reader hears of it at once. No request costs a timer: whoever
 runs the server calls ``check`` of every connection now and then. The server's connections derive from this one.
+
+Answers IH-10 and SM-43 across requests as well: aiohttp 3.14 keeps the last trailer of a chunked body and makes it the first header of the
+next request on the connection, which behind a proxy is somebody else's. So a connection goes on after a chunked body only when that had no
+trailers, and nothing came with it.
 """
 
 from __future__ import annotations
@@ -22,16 +26,22 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
+
 log = logs.get("proxy")
 
-MAX_UNFINISHED_HEAD = 80 * 1024
-"""Bytes of a head that is not whole yet: a target of 8 KiB, headers of 64 KiB, and what is between them."""
+MAX_UNFINISHED_HEAD = 84 * 1024
+"""Bytes of a head that is not whole yet: a target of 16 KiB, headers of 64 KiB, and what is between them."""
+
+_NO_TRAILERS = b"\r\n0\r\n\r\n"
+"""How a chunked body without trailers ends. None with trailers does: a trailer has a colon."""
 
 
 class CallerConnection(web.RequestHandler):
     """aiohttp's connection, with limits on time and size, and honest about malformed bodies. Times are seconds."""
 
-    __slots__ = ("_body_timeout", "_head_bytes", "_head_since", "_header_timeout", "_stalled_at", "_stalled_since")
+    __slots__ = ("_body_timeout", "_chunked", "_head_bytes", "_head_since", "_header_timeout", "_recent", "_stalled_at", "_stalled_since")
 
     def __init__(self, manager: web.Server, *, header_timeout: float = 15.0, body_timeout: float = 30.0, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -43,6 +53,10 @@ class CallerConnection(web.RequestHandler):
         self._stalled_since = 0.0
         """When a body that is waited for was first seen where it still is; 0 while none is waited for."""
         self._stalled_at = 0
+        self._chunked: StreamReader | None = None
+        """The chunked body that is being received."""
+        self._recent = b""
+        """The last bytes received, while there is one."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,9 +71,14 @@ class CallerConnection(web.RequestHandler):
             if self._head_since:
                 self._head_since = 0.0
                 self._head_bytes = 0
-            if isinstance(messages[-1][0], _ErrInfo):
+            newest = messages[-1][0]
+            if isinstance(newest, _ErrInfo):
                 self._break_unfinished_bodies()
-        elif data and self._waiter is not None:
+            elif newest.chunked or len(messages) > 1 or self._chunked is not None:
+                self._follow_chunked_body(data)
+        elif self._chunked is not None:
+            self._follow_chunked_body(data)
+        elif data and (self._waiter is not None or not self._request_count):
             self._note_unfinished_head(len(data))
 
     @override
@@ -117,6 +136,39 @@ class CallerConnection(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def _follow_chunked_body(self, data: bytes) -> None:
+        """Let no request follow a chunked body on this connection, unless the body is over, had no trailers, and nothing came with it."""
+        if self._chunked is None:
+            self._chunked = next((body for message, body in self._messages if _is_chunked(message)), None)
+            if self._chunked is None:
+                return
+        body = self._chunked
+        self._recent = (self._recent + data[-len(_NO_TRAILERS) :])[-len(_NO_TRAILERS) :]
+        if not body.is_eof() and not self._behind(body):
+            return
+        # The parser may hold bytes back; whatever they are, they came with the body.
+        if self._recent == _NO_TRAILERS and not self._behind(body):
+            super().data_received(b"")
+        if self._recent != _NO_TRAILERS or self._behind(body):
+            self._end_after(body)
+        self._chunked, self._recent = None, b""
+
+    def _behind(self, body: StreamReader) -> int:
+        """How many requests wait that came after the one with ``body``."""
+        waiting = [waiting for _, waiting in self._messages]
+        return len(waiting) - (waiting.index(body) + 1 if body in waiting else 0)
+
+    def _end_after(self, body: StreamReader) -> None:
+        """Answer the request with ``body``, whose answer says that it is the last, and forget what came behind it."""
+        for _ in range(self._behind(body)):
+            self._messages.pop()
+        if self._messages:
+            message, _ = self._messages.pop()
+            assert not isinstance(message, _ErrInfo), "only a request has a body"
+            self._messages.append((message._replace(should_close=True), body))
+        else:
+            self.close()
+
     def _break_unfinished_bodies(self) -> None:
         """A body that was not read to its end before the parser gave up will not end."""
         bodies = [body for _, body in self._messages]
@@ -125,3 +177,7 @@ class CallerConnection(web.RequestHandler):
         for body in bodies:
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(RequestPayloadError("malformed body"))
+
+
+def _is_chunked(message: RawRequestMessage | _ErrInfo) -> bool:
+    return not isinstance(message, _ErrInfo) and message.chunked

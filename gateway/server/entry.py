@@ -119,9 +119,12 @@ class Entry:
             if path == self._callback:
                 # It runs on when its browser hangs up: a code is redeemed whole or not at all.
                 return await self._parts.detached.shielded(self._endpoints(request))
-            return await self._endpoints(request)
+            response = await self._endpoints(request)
         except web.HTTPException as other:
             raise RequestRefused(f"the endpoints' application answered {other.status}") from other
+        if "Upgrade" in request.headers:
+            response.force_close()
+        return response
 
 
 def _client(request: web.BaseRequest, parts: Parts) -> str:
@@ -134,8 +137,8 @@ def _client(request: web.BaseRequest, parts: Parts) -> str:
 
 
 def _closing_if_unread(request: web.BaseRequest, response: web.Response) -> web.Response:
-    """Nobody reads the body of a request that was not let in (RFC 9112 section 9.3): the connection ends with the answer."""
-    if request.body_exists:
+    """A request that was not let in: its connection ends with the answer where nothing can follow."""
+    if refusals.ends_connection(request):
         response.force_close()
     return response
 

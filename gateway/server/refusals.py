@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.access.caller import is_navigation
 from gateway.errors import Blame, GatewayFailed, MethodRefused, WayOn
 from gateway.proxy.downstream import Relayed
+from gateway.server.guard import REFUSED_METHODS
 from gateway.server.pages import PAGE_HEADERS, error_page
 from gateway.telemetry import logs
 
@@ -31,6 +32,9 @@ PLAIN_HEADERS = {
     "Server": "gateway",
 }
 """On every answer of ours: never cached, never a Referer, no version banner."""
+
+IN_DOUBT = frozenset({400, 408, 414, 417, 431})
+"""Refusals of a request that was not read as a whole, or not in one way: what follows on its connection is anybody's guess."""
 
 FRAMES_TOLD = 6
 """The innermost places of a fault that its log line names."""
@@ -77,9 +81,17 @@ def respond(
         headers["Content-Type"] = "application/json"
         body = json.dumps({"error": failure.code, "message": failure.public}).encode()
     response = web.Response(status=failure.status, body=body, headers=headers)
-    if request.body_exists or (failure.blame is Blame.CALLER and failure.status == 400):  # noqa: PLR2004 - the status itself
+    if ends_connection(request) or (failure.blame is Blame.CALLER and failure.status in IN_DOUBT):
         response.force_close()
     return response
+
+
+def ends_connection(request: web.BaseRequest) -> bool:
+    """Whether nothing can follow this request once it is answered without being forwarded.
+
+    Nobody reads its body (RFC 9112 section 9.3), or bytes behind it were kept back for a protocol that is not spoken (SM-62 to SM-65).
+    """
+    return request.body_exists or "Upgrade" in request.headers or request.method in REFUSED_METHODS
 
 
 def respond_in_our_version(request: web.BaseRequest, failure: VersionRefused) -> web.StreamResponse:

@@ -1,0 +1,453 @@
+"""SM: whatever two servers could frame in two ways is refused, and a second request on a connection is judged on its own.
+
+Every case is sent twice to a real gateway before a real app: to a public path by nobody, and with somebody's session. What would be
+smuggled asks for ``/smug``, which nobody without a session gets; so it reaches the app only if it was not judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from tests.support.hostile_house import every_row_has_its_place
+from tests.support.mirror_app import values
+from tests.support.raw_caller import PATIENCE, answers, until_closed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.hostile_house import House
+    from tests.support.raw_caller import Said
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SMUG = b"GET /smug HTTP/1.1\r\nHost: app.example\r\n\r\n"
+AFTER = b"GET /after HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+LAST = b"0\r\n\r\n"
+SOMETHING = b"3\r\nabc\r\n0\r\n\r\n"
+
+
+class Sender:
+    """Somebody who sends raw requests: to ``path``, with ``cookie`` or without."""
+
+    def __init__(self, house: House, path: bytes, cookie: bytes) -> None:
+        self.house, self.path, self.cookie = house, path, cookie
+
+    def head(self, method: bytes = b"POST") -> bytes:
+        return method + b" " + self.path + b" HTTP/1.1\r\nHost: app.example\r\n" + self.cookie
+
+    async def send(self, *pieces: bytes) -> list[Said]:
+        """The answers on one connection, which the gateway closed. Nothing smuggled reached the app, and others are still served."""
+        self.house.app.requests.clear()
+        self.house.app.headers.clear()
+        said = list(answers(await until_closed(self.house.listener, *pieces)))
+        self.seen = [*self.house.app.requests]
+        assert not [target for _, target in self.seen if "smug" in target]
+        assert (await self.house.raw(b"GET /public/ok HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n\r\n")).status == 200
+        for answer in said:
+            assert b"Traceback" not in answer.body
+        return said
+
+    async def refused(self, *pieces: bytes, statuses: frozenset[int] = frozenset({400})) -> None:
+        """One refusal, then the end; no byte reached the app."""
+        said = await self.send(*pieces)
+        assert [answer.status in statuses for answer in said] == [True], [answer.status for answer in said]
+        assert self.seen == []
+
+    async def accepted(self, *pieces: bytes, method: str = "POST", status: int = 200) -> dict[str, object]:
+        """One request, as the app saw it; what followed on the connection was judged on its own, or not at all."""
+        said = await self.send(*pieces, AFTER)
+        assert said[0].status == status
+        assert [answer.status for answer in said[1:]] in ([], [401]), [answer.status for answer in said]
+        assert self.seen == [(method, self.path.decode())]
+        return json.loads(said[0].body)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def session(standing_house: House) -> AsyncIterator[bytes]:
+    await standing_house.reset()
+    async with standing_house.browser() as browser:
+        yield f"Cookie: __Host-gateway={await standing_house.signed_in(browser)}\r\n".encode()
+
+
+@pytest.fixture(params=["nobody, public path", "somebody's session"])
+def sender(request: pytest.FixtureRequest, standing_house: House, session: bytes) -> Sender:
+    if request.param == "nobody, public path":
+        return Sender(standing_house, b"/public/p", b"")
+    return Sender(standing_house, b"/p", session)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG", id="SM-01 CL.TE"),
+        pytest.param(b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n5c\r\n" + SMUG, id="SM-02 TE.CL"),
+        pytest.param(b"Transfer-Encoding: chunked, identity\r\n\r\n" + LAST + SMUG, id="SM-04 chunked is not the last"),
+        pytest.param(b"Transfer-Encoding: identity, chunked\r\n\r\n" + LAST + SMUG, id="SM-05 two codings"),
+        pytest.param(b"Transfer-Encoding: gzip, chunked\r\n\r\n" + LAST + SMUG, id="SM-05 compressed"),
+        pytest.param(b"Transfer-Encoding: xchunked\r\n\r\n" + LAST + SMUG, id="SM-07 xchunked"),
+        pytest.param(b"Transfer-Encoding: xchunked\r\nContent-Length: 5\r\n\r\n" + LAST + SMUG, id="SM-07 xchunked beside a length"),
+        pytest.param(b"Transfer-Encoding: chunked123\r\n\r\n" + LAST + SMUG, id="SM-07 chunked123"),
+        pytest.param(b"Transfer-Encoding: chunk\r\n\r\n" + LAST + SMUG, id="SM-07 chunk"),
+        pytest.param(b"Transfer-Encoding: ,chunked\r\n\r\n" + LAST + SMUG, id="SM-08 a comma in front"),
+        pytest.param(b"Transfer-Encoding: chunked,\r\n\r\n" + LAST + SMUG, id="SM-10 a comma behind"),
+        pytest.param(b'Transfer-Encoding: "chunked"\r\n\r\n' + LAST + SMUG, id="SM-10 double quotes"),
+        pytest.param(b"Transfer-Encoding: 'chunked'\r\n\r\n" + LAST + SMUG, id="SM-10 single quotes"),
+        pytest.param(b"Transfer-Encoding: chunked;q=1\r\n\r\n" + LAST + SMUG, id="SM-10 a parameter"),
+        pytest.param(b"Transfer-Encoding: \r\nContent-Length: 3\r\n\r\nabc" + SMUG, id="SM-11 empty, beside a length"),
+        pytest.param(b"Transfer-Encoding:\r\n\r\n" + SMUG, id="SM-11 empty"),
+        pytest.param(CHUNKED + CHUNKED + b"\r\n" + LAST + SMUG, id="SM-13 twice"),
+        pytest.param(b"Transfer-Encoding: chunked, chunked\r\n\r\n" + LAST + SMUG, id="SM-13 twice in one line"),
+        pytest.param(b"Transfer-Encoding : chunked\r\n\r\n" + LAST + SMUG, id="SM-16 a space before the colon"),
+        pytest.param(b"X: y\r\n Transfer-Encoding: chunked\r\n\r\n" + LAST + SMUG, id="SM-16 a folded line"),
+        pytest.param(b"Transfer-Encoding:\r\n chunked\r\n\r\n" + LAST + SMUG, id="SM-16 a folded value"),
+        pytest.param(b"Transfer-\r\nEncoding: chunked\r\n\r\n" + LAST + SMUG, id="SM-16 a broken name"),
+        pytest.param(b"Transfer_Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc" + SMUG, id="SM-17 an underscore"),
+        pytest.param(b"X: X\rTransfer-Encoding: chunked\r\n\r\n" + LAST + SMUG, id="SM-19 a bare CR"),
+        pytest.param(b"X: X\nTransfer-Encoding: chunked\r\n\r\n" + LAST + SMUG, id="SM-19 a bare LF"),
+        pytest.param(b"X: X\0\r\nContent-Length: 3\r\n\r\nabc" + SMUG, id="SM-19 NUL"),
+        pytest.param(b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc" + SMUG, id="SM-22 a length twice"),
+        pytest.param(b"Content-Length: 3, 3\r\n\r\nabc" + SMUG, id="SM-22 a length twice in one line"),
+        pytest.param(b"Content-Length: 3\r\nContent-Length: 0\r\n\r\nabc" + SMUG, id="SM-23 two lengths"),
+        pytest.param(b"Content-Length: 0\r\nContent-Length: 3\r\n\r\nabc" + SMUG, id="SM-23 two lengths, the other way"),
+        pytest.param(b"Content-Length: 3, 4\r\n\r\nabc" + SMUG, id="SM-23 two lengths in one line"),
+        pytest.param(b"Content-Length: 0, 3\r\n\r\nabc" + SMUG, id="SM-23 nought and a length"),
+        pytest.param(b"Content-Length: \r\n\r\n" + SMUG, id="SM-25 no length"),
+        pytest.param(b"Content-Length: +3\r\n\r\nabc" + SMUG, id="SM-25 a sign"),
+        pytest.param(b"Content-Length: 0x3\r\n\r\nabc" + SMUG, id="SM-25 hexadecimal"),
+        pytest.param(b"Content-Length: 99999999999999999999999\r\n\r\nabc" + SMUG, id="SM-25 beyond every number"),
+        pytest.param(b"Content-Length : 3\r\n\r\nabc" + SMUG, id="SM-28 a space before the colon"),
+        pytest.param(b"Content-Length\x85: 3\r\n\r\nabc" + SMUG, id="SM-28 NEL before the colon"),
+        pytest.param(b"Content_Length: 3\r\n\r\nabc" + SMUG, id="SM-28 an underscore"),
+        pytest.param(b"X: y\r\n Content-Length: 43\r\nExpect: 100-continue\r\n\r\n" + SMUG, id="SM-31 hidden by folding"),
+        pytest.param(b"Content-Length:\n 43\r\nExpect: 100-continue\r\n\r\n" + SMUG, id="SM-31 hidden by a bare LF"),
+        pytest.param(b"X: a\n\n" + SMUG, id="SM-46 LF inside the headers"),
+        pytest.param(b"X: y\rY: z\r\n\r\n" + SMUG, id="SM-47 a bare CR ends a line"),
+        pytest.param(b"X: y\r\n\rZ: z\r\n\r\n" + SMUG, id="SM-47 CR in front of a line"),
+        pytest.param(b"Host: app.example\r\n\r\n" + SMUG, id="SM-50 two Hosts"),
+        pytest.param(b"host: app.example\r\n\r\n" + SMUG, id="SM-50 two Hosts in two spellings"),
+        pytest.param(b"Content-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 3\r\n\r\nabc" + SMUG, id="SM-71 two media types"),
+        pytest.param(b"User-Agent: a\r\nUser-Agent: b\r\n\r\n" + SMUG, id="SM-71 two agents"),
+        pytest.param(b"Content-Range: a\r\nContent-Range: b\r\n\r\n" + SMUG, id="SM-71 two ranges"),
+        *(
+            pytest.param(b"X" + bytes([byte]) + b"Y: z\r\n\r\n" + SMUG, id=f"SM-49 byte {byte:#x} in a name")
+            for byte in (*b'"(),/;<=>?@[\\]{} ', 0x7F, 0x00, 0x01, 0x0B, 0x1F, 0x80, 0xA0, 0xFF)
+        ),
+    ],
+)
+async def test_a_head_that_can_be_framed_in_two_ways_is_refused(sender: Sender, rest: bytes) -> None:
+    await sender.refused(sender.head() + rest)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"3;\nabc\r\n" + LAST, id="SM-34 LF ends an extension"),
+        pytest.param(b"3;a\nb\r\nabc\r\n" + LAST, id="SM-34 LF in an extension"),
+        pytest.param(b"3;a\rb\r\nabc\r\n" + LAST, id="SM-34 CR in an extension"),
+        pytest.param(b"2\r\r;a\r\nab\r\n" + LAST, id="SM-34 CR before an extension"),
+        pytest.param(b"3\nabc\r\n" + LAST, id="SM-35 LF ends a size"),
+        pytest.param(b"3\r\nabc\n" + LAST, id="SM-35 LF ends data"),
+        pytest.param(b"3\r\nabc\r\n0\n\r\n", id="SM-35 LF ends the last size"),
+        pytest.param(b"3\r\nabc\r\n0\r\n\n", id="SM-35 LF ends the body"),
+        pytest.param(b"3\r\nabcd\r\n" + LAST, id="SM-35 more data than its size"),
+        *(
+            pytest.param(size + b"\r\nabc\r\n" + LAST, id=f"SM-37 a size of {size!r}")
+            for size in (b"0x3", b"+3", b"-3", b"0_3", b" 3", b"3 ", b"3\t", b"", b"3g", b"fffffffffffffffff")
+        ),
+    ],
+)
+async def test_a_broken_chunk_ends_the_request(sender: Sender, body: bytes) -> None:
+    said = await sender.send(sender.head() + CHUNKED + b"\r\n" + body, SMUG)
+
+    assert said
+    assert {answer.status for answer in said} <= {400}, [answer.status for answer in said]
+
+
+@pytest.mark.parametrize(
+    ("rest", "body"),
+    [
+        pytest.param(b"Transfer-Encoding:\tchunked\r\n\r\n" + SOMETHING, "abc", id="SM-14 a TAB"),
+        pytest.param(b"tRANSFER-eNCODING: ChUnKeD\r\n\r\n" + SOMETHING, "abc", id="SM-20 another case"),
+        pytest.param(b"Content-Length: 003\r\n\r\nabc", "abc", id="SM-26 leading noughts"),
+        pytest.param(b"Content-Length: 3 \r\n\r\nabc", "abc", id="SM-26 a space behind"),
+        pytest.param(CHUNKED + b"\r\n3;a=b\r\nabc\r\n" + LAST, "abc", id="SM-32 an extension"),
+        pytest.param(CHUNKED + b'\r\n3;a="x;y"\r\nabc\r\n' + LAST, "abc", id="SM-32 a quoted extension"),
+        pytest.param(CHUNKED + b"\r\nA\r\n0123456789\r\n" + LAST, "0123456789", id="SM-38 a letter"),
+        pytest.param(CHUNKED + b"\r\n00003\r\nabc\r\n" + LAST, "abc", id="SM-38 leading noughts"),
+        pytest.param(CHUNKED + b"\r\n3\r\nabc\r\n000\r\n\r\n", "abc", id="SM-38 the last with noughts"),
+        pytest.param(CHUNKED + b"\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n", "abc", id="SM-41 a trailer"),
+        pytest.param(CHUNKED + b"\r\n" + b"1;" + b"e" * 100 + b"\r\nx\r\n" + LAST, "x", id="SM-40 a long extension"),
+    ],
+)
+async def test_a_body_is_framed_anew(sender: Sender, rest: bytes, body: str) -> None:
+    seen = await sender.accepted(sender.head() + rest)
+
+    assert seen["body"] == body
+    coding, length = (values(seen["headers"], name) for name in ("Transfer-Encoding", "Content-Length"))
+    assert (coding, length) in ((["chunked"], []), ([], [str(len(body))]))
+    assert not values(seen["headers"], "X-T")
+
+
+async def test_sm_29_the_body_of_a_get_goes_with_its_length(sender: Sender) -> None:
+    """SM-29: a GET with a body that looks like a request."""
+    seen = await sender.accepted(sender.head(b"GET") + b"Content-Length: %d\r\n\r\n" % len(SMUG) + SMUG, method="GET")
+
+    assert seen["body"] == SMUG.decode()
+    assert values(seen["headers"], "Content-Length") == [str(len(SMUG))]
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        pytest.param(b"Host: evil", id="SM-43 Host"),
+        pytest.param(b"Authorization: x", id="SM-43 Authorization"),
+        pytest.param(b"Cookie: __Host-gateway=x", id="SM-43 Cookie"),
+        pytest.param(b"X-Forwarded-User: admin", id="SM-43 X-Forwarded-User"),
+        pytest.param(b"Content-Type: x/y", id="SM-43 Content-Type"),
+        pytest.param(b"Content-Length: 7", id="SM-43 Content-Length"),
+    ],
+)
+async def test_trailers_are_never_merged(sender: Sender, trailer: bytes) -> None:
+    said = await sender.send(sender.head() + CHUNKED + b"\r\n3\r\nabc\r\n0\r\n" + trailer + b"\r\n\r\n", AFTER)
+
+    assert said[0].status in {200, 400}
+    name = trailer.partition(b":")[0].decode()
+    value = trailer.partition(b": ")[2].decode()
+    for headers in sender.house.app.headers:
+        assert value not in values(headers, name)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        pytest.param(b"Cookie: __Host-gateway=planted\r\n", id="SM-43 a cookie"),
+        pytest.param(b"X: 1\r\nX-Leaked: 1\r\n", id="SM-43 the last of two"),
+        pytest.param(b"0: 0\r\n", id="SM-43 what looks like an end"),
+        pytest.param(b"X-Leaked: \r\n", id="SM-43 an empty one"),
+    ],
+)
+async def test_a_trailer_is_never_a_header_of_the_next_request(sender: Sender, trailer: bytes, apart: bool) -> None:
+    body = sender.head() + CHUNKED + b"\r\n3\r\nabc\r\n0\r\n" + trailer + b"\r\n"
+    following = b"GET /public/next HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n\r\n"
+    said = await sender.send(*((body, following) if apart else (body + following,)))
+
+    assert [answer.status for answer in said] == [200]
+    assert said[0].header(b"Connection") == b"close"
+    assert len(sender.house.app.headers) == 1 + 1  # and the one by which ``send`` sees that others are served
+
+
+async def test_a_connection_goes_on_after_a_chunked_body_without_trailers(sender: Sender) -> None:
+    following = b"GET /public/next HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n\r\n"
+    parts = urlsplit(sender.house.listener)
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        for pieces in ((SOMETHING,), (SOMETHING[:8], LAST), tuple(bytes([byte]) for byte in SOMETHING)):
+            for piece in (sender.head() + CHUNKED + b"\r\n", *pieces):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert b"Connection: close" not in head
+            seen = json.loads(await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])))
+            assert seen["body"] == "abc"
+        writer.write(following)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_sm_44_a_request_in_a_trailer_is_a_trailer(sender: Sender) -> None:
+    """SM-44: the last chunk, then a request where a trailer's value is."""
+    await sender.accepted(sender.head() + CHUNKED + b"\r\n0\r\nX: " + SMUG)
+
+
+async def test_sm_55_two_spaces_are_sent_on_as_one(sender: Sender) -> None:
+    """SM-55: the one leniency of the parser in a request line; nothing in it can be read in two ways."""
+    head = sender.head(b"GET").replace(b"GET ", b"GET   ")
+    await sender.accepted(head + b"\r\n", method="GET")
+
+
+@pytest.mark.parametrize("piece", [b"1;" + b"e" * 100 + b"\r\nx\r\n"])
+async def test_sm_40_many_small_chunks_with_long_extensions_pass_or_end(sender: Sender, piece: bytes) -> None:
+    """SM-40: twenty thousand chunks of one byte, each with a hundred bytes of extension, and one extension of a megabyte."""
+    seen = await sender.accepted(sender.head() + CHUNKED + b"\r\n" + piece * 20_000 + LAST)
+    assert len(str(seen["body"])) == 20_000
+
+    said = await sender.send(sender.head() + CHUNKED + b"\r\n1;" + b"e" * 2**20 + b"\r\nx\r\n" + LAST, AFTER)
+    assert said[0].status in {200, 400, 413}
+
+
+@pytest.mark.parametrize(
+    ("request_line", "statuses"),
+    [
+        pytest.param(b"GET /p HTTP/1.1\nHost: app.example\n\n", {400}, id="SM-46 bare LF"),
+        pytest.param(b"GET /p HTTP/1.1\r\n\r\n", {400}, id="SM-50 no Host"),
+        pytest.param(b"GET http://evil/p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-52 absolute, another host"),
+        pytest.param(b"GET http://app.example:81/p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-52 absolute, another port"),
+        pytest.param(b"GET http://a@app.example/p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-52 absolute, with a user"),
+        pytest.param(b"GET ftp://app.example/p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-52 absolute, another scheme"),
+        pytest.param(b"GET http://app.example/public/../p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-52 absolute, dots"),
+        pytest.param(b"GET /p\r\n\r\n", {400, 505}, id="SM-53 HTTP/0.9"),
+        pytest.param(b"GET /p HTTP/0.9\r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-53 HTTP/0.9, said"),
+        pytest.param(b"GET /p HTTP/2.0\r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-55 HTTP/2.0"),
+        pytest.param(b"GET /p HTTP/1.2\r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-55 HTTP/1.2"),
+        pytest.param(b"GET /p HTTP/1.\r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-55 no minor version"),
+        pytest.param(b"GET /p HTTP/01.1\r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-55 a nought in front"),
+        pytest.param(b"GET /p http/1.1\r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-55 small letters"),
+        pytest.param(b"GET /p HTTP/1.1 \r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-55 a space behind"),
+        pytest.param(b"GET /p HTTP/1.\xb9\r\nHost: app.example\r\n\r\n", {400, 505}, id="SM-55 a superscript"),
+        pytest.param(b"GET\t/p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-55 a TAB"),
+        pytest.param(b"GET /p\x85 HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-55 a byte beyond ASCII in the target"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}, id="SM-56 the preface of HTTP/2"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x07" * 32, {400}, id="SM-56 TLS on the plain port"),
+        pytest.param(b"TRACE /p HTTP/1.1\r\nHost: app.example\r\n\r\n", {405}, id="SM-58 TRACE"),
+        pytest.param(b"CONNECT app.example:443 HTTP/1.1\r\nHost: app.example:443\r\n\r\n", {400, 405}, id="SM-58 CONNECT"),
+        pytest.param(b"FOO /p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400, 501}, id="SM-59 an unknown method"),
+        pytest.param(b"get /p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-59 small letters"),
+        pytest.param(b"GE\0T /p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-59 NUL"),
+        pytest.param(b"G" * 2**20 + b" /p HTTP/1.1\r\nHost: app.example\r\n\r\n", {400}, id="SM-59 a megabyte"),
+    ],
+)
+async def test_a_request_line_that_we_do_not_speak(standing_house: House, session: bytes, request_line: bytes, statuses: set[int]) -> None:
+    with_session = request_line.replace(b"\r\n\r\n", b"\r\n" + session + b"\r\n") if b"Host" in request_line else request_line
+    for line in (request_line, with_session):
+        await Sender(standing_house, b"", b"").refused(line + SMUG, statuses=frozenset(statuses))
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, id=f"SM-59 {method}") for method in ("PROPFIND", "PURGE", "M-SEARCH", "PATCH", "OPTIONS")]
+)
+async def test_extension_methods_pass(sender: Sender, method: str) -> None:
+    await sender.accepted(sender.head(method.encode()) + b"\r\n", method=method)
+
+
+async def test_sm_59_a_method_that_the_parser_does_not_know_is_refused_for_everybody(sender: Sender) -> None:
+    """SM-59: QUERY is known to some parsers and not to others; either way it is one answer for every caller."""
+    said = await sender.send(sender.head(b"QUERY") + b"Connection: close\r\n\r\n")
+    assert [answer.status for answer in said] in ([200], [400])
+
+
+@pytest.mark.parametrize("scheme", [b"http", b"HTTP", b"https"])
+async def test_sm_52_an_absolute_target_of_our_own_host_becomes_its_path(sender: Sender, scheme: bytes) -> None:
+    """SM-52: what agrees with Host goes on in origin-form (RFC 9112 section 3.2.2)."""
+    line = b"GET " + scheme + b"://App.example" + sender.path + b"?a=b HTTP/1.1\r\nHost: app.example\r\n" + sender.cookie + b"\r\n"
+    said = await sender.send(line, AFTER)
+
+    assert [answer.status for answer in said] == [200, 401]
+    assert sender.seen == [("GET", sender.path.decode() + "?a=b")]
+
+
+async def test_sm_61_nothing_follows_close(sender: Sender) -> None:
+    """SM-61: bytes behind a request that said close are nobody's request."""
+    said = await sender.send(sender.head(b"GET") + b"Connection: close\r\n\r\n" + SMUG)
+    assert {answer.status for answer in said} <= {200, 400}
+
+
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "with_session", "rest", "first"),
+    [
+        pytest.param(b"/p", False, UPGRADE, 401, id="SM-62 refused by the gateway"),
+        pytest.param(b"/p", True, UPGRADE, 403, id="SM-62 from another origin"),
+        pytest.param(b"/public/p", False, UPGRADE.replace(b"13", b"12"), 426, id="SM-62 in another version"),
+        pytest.param(
+            b"/p", False, b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", 401, id="SM-64 h2c"
+        ),
+        pytest.param(
+            b"/public/p",
+            False,
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+            200,
+            id="SM-64 allowed",
+        ),
+        pytest.param(b"/p", True, b"Connection: Upgrade\r\nUpgrade: foo\r\n", 200, id="SM-65 another upgrade, allowed"),
+        pytest.param(b"/p", False, b"Connection: Upgrade\r\nUpgrade: foo\r\n", 401, id="SM-65 another upgrade, refused"),
+    ],
+)
+async def test_behind_an_upgrade_that_is_not_made_nothing_is_tunnelled(  # noqa: PLR0917 - the fixtures that it needs
+    standing_house: House, session: bytes, path: bytes, with_session: bool, rest: bytes, first: int
+) -> None:
+    sender = Sender(standing_house, path, session if with_session else b"")
+    said = await sender.send(sender.head(b"GET") + rest + b"\r\n" + SMUG + AFTER)
+
+    assert said[0].status == first
+    assert {answer.status for answer in said[1:]} <= {401}
+    for headers in standing_house.app.headers:
+        assert not values(headers, "Upgrade")
+        assert not values(headers, "HTTP2-Settings")
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [pytest.param(b"", 401, id="SM-67 for a script"), pytest.param(b"Accept: text/html\r\n", 303, id="SM-67 for a page load")],
+)
+async def test_nobody_is_asked_for_a_body_that_is_not_wanted(standing_house: House, accept: bytes, status: int) -> None:
+    head = b"GET /p HTTP/1.1\r\nHost: app.example\r\nExpect: 100-continue\r\nContent-Length: 1073741824\r\n" + accept + b"\r\n"
+    received = await until_closed(standing_house.listener, head)
+
+    assert b" 100 " not in received.partition(b"\r\n")[0]
+    assert [answer.status for answer in answers(received)] == [status]
+
+
+async def test_sm_67_an_allowed_body_is_asked_for_once(sender: Sender) -> None:
+    """SM-67: 100 Continue comes when the request was allowed."""
+    received = await until_closed(
+        sender.house.listener, sender.head() + b"Expect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n", b"abc"
+    )
+    assert received.count(b"HTTP/1.1 100 ") <= 1
+    assert json.loads(answers(received)[0].body)["body"] == "abc"
+    assert not values(json.loads(answers(received)[0].body)["headers"], "Expect")
+
+
+@pytest.mark.parametrize(
+    "value", [pytest.param(b"200-ok", id="SM-68 another"), pytest.param(b"y 100-continue", id="SM-68 something in front")]
+)
+async def test_other_expectations_are_refused(sender: Sender, value: bytes) -> None:
+    await sender.refused(sender.head() + b"Expect: " + value + b"\r\nContent-Length: 3\r\n\r\n", statuses=frozenset({417}))
+
+
+async def test_sm_70_empty_lines_in_front_are_passed_over(sender: Sender) -> None:
+    """SM-70: RFC 9112 section 2.2."""
+    await sender.accepted(b"\r\n\r\n" + sender.head(b"GET") + b"\r\n", method="GET")
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        pytest.param(b"X: " + b"a" * 32769 + b"\r\n\r\n", 431, id="SM-73 a long line"),
+        pytest.param(b"".join(b"X-%d: y\r\n" % number for number in range(129)) + b"\r\n", 431, id="SM-73 many lines"),
+        pytest.param(b"".join(b"X-%d: %b\r\n" % (number, b"y" * 8000) for number in range(9)) + b"\r\n", 431, id="SM-73 64 KiB together"),
+        pytest.param(b"Cookie: a=" + b"b" * 32768 + b"\r\n\r\n", 431, id="SM-73 a long cookie"),
+        pytest.param(b"X: " + b"a" * 2**20, 431, id="SM-73 a megabyte without an end"),
+        pytest.param(b"".join(b"X-%d: %b\r\n" % (number, b"y" * 8000) for number in range(20)), 431, id="SM-73 no end of headers"),
+    ],
+)
+async def test_a_head_is_no_larger_than_anybody_needs(sender: Sender, rest: bytes, status: int) -> None:
+    await sender.refused(sender.head(b"GET") + rest, statuses=frozenset({status}))
+
+
+async def test_sm_73_what_the_limits_allow_passes(sender: Sender) -> None:
+    """SM-73: just below each bound."""
+    lines = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 900) for number in range(60))
+    seen = await sender.accepted(sender.head(b"GET") + lines + b"X: " + b"a" * 8000 + b"\r\n\r\n", method="GET")
+    assert len(values(seen["headers"], "X")[0]) == 8000
+
+
+async def test_every_row_of_the_corpus_has_its_place() -> None:
+    every_row_has_its_place(
+        "SM",
+        "01 02 04 05 07 08 10 11 13 14 16 17 19 20 22 23 25 26 28 29 31 32 34 35 37 38 40 41 43 44 46 47 49 50 52 53 55 56 58 59 61 62 64 "
+        "65 67 68 70 71 73 74",
+        globals(),
+        {"SM-74": "the response side is tests/proxy/test_upstream_faults.py and test_answer_heads.py"},
+    )
