@@ -111,7 +111,8 @@ def _section(model: type[AnySection], value: Tree, path: KeyPath, findings: Find
     broken = {problem["loc"][0] for problem in problems if problem["loc"]}
     for problem in problems:
         at = (*path, *problem["loc"])
-        if problem["type"] != "missing" and findings.sound_above(at):
+        # Keys of the section itself that are missing were noted already.
+        if (problem["type"] != "missing" or len(problem["loc"]) > 1) and findings.sound_above(at):
             findings.fault(at, _in_words(problem))
     stand_ins = {key: inner for key, inner in STAND_INS.items() if key in model.model_fields}
     return model.model_validate(stand_ins | {key: inner for key, inner in known.items() if key not in broken})
@@ -147,6 +148,10 @@ WORDS: Final = {
     "greater_than_equal": "out of bounds; write {ge} or more",
     "less_than_equal": "out of bounds; write {le} or less",
     "value_error": "{error}",
+    "extra_forbidden": "unknown key; see config.example.yaml",
+    "missing": "missing; write it",
+    "model_type": "has to be a mapping of keys; see config.example.yaml",
+    "model_attributes_type": "has to be a mapping of keys; see config.example.yaml",
 }
 """pydantic's kinds of error in our words. What is filled in are bounds of the schema and texts of ours, never a written value."""
 

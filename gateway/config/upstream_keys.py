@@ -30,9 +30,10 @@ def host_rule(value: object) -> bool | str:
     """True, false, or the Host to send. ValueError with the remedy."""
     if isinstance(value, bool):
         return value
-    if value in {"yes", "no", "on", "off"}:
+    word = values.text(value)
+    if word in {"yes", "no", "on", "off"}:
         raise ValueError("has to be true, false or a host")
-    return addresses.read_authority(values.text(value))
+    return addresses.read_authority(word)
 
 
 class RouteTimeouts(Section):

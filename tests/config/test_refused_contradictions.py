@@ -38,6 +38,43 @@ LOOP = "this is server.listen: every request would come back for ever; name the 
 
 CONTRADICTIONS = [
     pytest.param(
+        {UPSTREAM: "    upstream: [http://app:3000, http://app:3000]\n"},
+        {"19:33 routes[1].upstream[1]": "this app stands here twice; keep one"},
+        id="one app twice",
+    ),
+    pytest.param(
+        {UPSTREAM: "    upstream: [http://app:3000, http://127.0.0.1:8080]\n"},
+        {"19:33 routes[1].upstream[1]": LOOP},
+        id="one of several apps is the gateway",
+    ),
+    pytest.param(
+        {ACCESS: ACCESS + "    tls: {server_name: app}\n"},
+        {"21:10 routes[1].tls": "there is no https:// in upstream, so nothing here is used; remove it, or write https://"},
+        id="TLS to an app without",
+    ),
+    pytest.param(
+        {UPSTREAM: "    upstream: https://app\n    tls: {key: missing.pem}\n"},
+        {"20:10 routes[1].tls": "a certificate needs its key and a key its certificate; write both"},
+        id="a certificate without its key",
+    ),
+    pytest.param(
+        {UPSTREAM: "    upstream: https://app\n    tls: {ca_file: missing.pem}\n"},
+        {
+            "20:10 routes[1].tls": (
+                "its files cannot be used (No such file or directory); a relative path starts from the folder of the configuration file"
+            )
+        },
+        id="a missing file of authorities",
+    ),
+    pytest.param(
+        {UPSTREAM: "    health: {path: /healthz}\n    strip_prefix: true\n"},
+        {
+            "19:13 routes[1].health": "this route has no upstream, so nothing is sent anywhere; remove this key, or write upstream",
+            "20:19 routes[1].strip_prefix": "this route has no upstream, so nothing is sent anywhere; remove this key, or write upstream",
+        },
+        id="a check of no app",
+    ),
+    pytest.param(
         {PUBLIC_URL: "  public_url: http://apps.example.org\n"},
         {"3:15 server.public_url": ("plain http beyond loopback sends cookies in clear; write https, or insecure_http: allowed beside it")},
         id="plain http beyond loopback",

@@ -32,6 +32,42 @@ NO_PROTOCOL = "not the name of a protocol; write it as in an Upgrade header, suc
 UNJUDGED = "carries requests that no route would judge; it cannot be let through"
 
 VALUES = [
+    pytest.param(
+        {ACCESS: ACCESS + "    timeouts: {connet: 5s}\n"},
+        {"21:24 routes[1].timeouts.connet": "unknown key; see config.example.yaml"},
+        id="an unknown time limit",
+    ),
+    pytest.param(
+        {ACCESS: ACCESS + "    timeouts: {idle: 0s}\n"},
+        {"21:22 routes[1].timeouts.idle": "out of bounds; write a duration from 1s to 24h"},
+        id="no time at all",
+    ),
+    pytest.param(
+        {ACCESS: ACCESS + "    pool: {connections: 0}\n"},
+        {"21:25 routes[1].pool.connections": "out of bounds; write 1 or more"},
+        id="no connections",
+    ),
+    pytest.param({ACCESS: ACCESS + "    health: {}\n"}, {"21:13 routes[1].health.path": "missing; write it"}, id="a check of nothing"),
+    pytest.param(
+        {ACCESS: ACCESS + "    health: {path: /a/../b}\n"},
+        {"21:20 routes[1].health.path": "not a path; write it as it is to be sent, such as /healthz"},
+        id="a check of a path that is none",
+    ),
+    pytest.param(
+        {ACCESS: ACCESS + "    health: soon\n"},
+        {"21:13 routes[1].health": "has to be a mapping of keys; see config.example.yaml"},
+        id="a check in a word",
+    ),
+    pytest.param(
+        {ACCESS: ACCESS + "    add_prefix: v2/\n"},
+        {"21:17 routes[1].add_prefix": "not a prefix; write one or more plain segments without a trailing slash, such as /oauth2"},
+        id="a prefix that is none",
+    ),
+    pytest.param(
+        {ACCESS: ACCESS + "    pass_host: app/x\n"},
+        {"21:16 routes[1].pass_host": "not a host; write it without scheme and path, such as apps.example.org"},
+        id="a Host that is none",
+    ),
     pytest.param({ACCESS: ACCESS + "    upgrades: [h2c]\n"}, {"21:16 routes[1].upgrades[0]": UNJUDGED}, id="h2c as an upgrade"),
     pytest.param(
         {ACCESS: ACCESS + "    upgrades: [websocket, TLS/1.0]\n"}, {"21:27 routes[1].upgrades[1]": UNJUDGED}, id="TLS as an upgrade"

@@ -287,6 +287,37 @@ async def test_body_that_stands_still_breaks_off_in_the_limit_for_bodies(world):
     await upstream.dropped()
 
 
+async def test_an_exchange_that_goes_on_and_on_breaks_off_in_the_total_limit(world):
+    async def script(connection):
+        await connection.head()
+        await connection.send(HEAD_OK + b"\r\n")
+        while not connection.writer.is_closing():
+            await connection.send(b"x")
+            await asyncio.sleep(0.001)
+
+    gateway, upstream = await world(script, timeouts=Timeouts(total=0.1))
+    client = await gateway.client()
+    await client.send(GET)
+    assert b"x" in await client.rest_until_reset()
+    await upstream.dropped()
+
+
+async def test_an_answer_that_does_not_come_within_the_total_limit_is_504(world):
+    gateway, _ = await world(answering(then="hold"), timeouts=Timeouts(total=0.05))
+    assert (await gateway.ask(GET)).startswith(b"HTTP/1.1 504 ")
+
+
+async def test_a_head_that_drips_is_held_to_the_limit_for_heads(world):
+    async def script(connection):
+        await connection.head()
+        for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: 1\r\n" * 1000:
+            await connection.send(bytes([byte]))
+            await asyncio.sleep(0.001)
+
+    gateway, _ = await world(script, timeouts=Timeouts(head=0.1))
+    assert (await gateway.ask(GET)).startswith(b"HTTP/1.1 504 ")
+
+
 async def test_slow_upload_is_not_held_to_the_limit_for_heads(world):
     head_limit_passed = asyncio.Event()
     gateway, upstream = await world(echo, timeouts=Timeouts(head=0.01, idle=60))
