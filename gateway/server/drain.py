@@ -68,6 +68,7 @@ class Stop:
         either: set[asyncio.Future[Any]] = {work, at_once}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         at_once.cancel()
+        await asyncio.wait({at_once})
 
 
 class Listener:

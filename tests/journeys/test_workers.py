@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -26,7 +28,6 @@ from tests.support.user_agent import FETCH, UserAgent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 SECRET = "a client secret that is long"
 MANY = 40
@@ -273,6 +274,37 @@ async def test_no_grace_is_no_wait(tmp_path: Path) -> None:
         answer = await client.get(home.gateway.url + "/public/endless")
         assert await answer.content.readline() == b"begun\n"
         assert await home.gateway.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("spare", "says"),
+    [
+        pytest.param(0, "worker.not_started", id="nothing to tell a new worker by"),
+        pytest.param(2, "worker.failed", id="a new worker that can open nothing"),
+    ],
+)
+async def test_a_supervisor_that_cannot_start_a_worker_tries_again(tmp_path: Path, spare: int, says: str) -> None:
+    async with world(tmp_path, workers=2) as home, fresh_client() as client:
+        limits = resource.prlimit(home.pid, resource.RLIMIT_NOFILE)
+        # The lowest free number is where the lost worker's line was.
+        lost = max(home.workers())
+        taken = {int(entry.name) for entry in Path(f"/proc/{home.pid}/fd").iterdir()}
+        highest = max(taken) + spare
+        resource.prlimit(home.pid, resource.RLIMIT_NOFILE, (highest, limits[1]))
+        os.kill(lost, signal.SIGKILL)
+        await until(lambda: home.gateway.log.count(says) > 1)
+        resource.prlimit(home.pid, resource.RLIMIT_NOFILE, limits)
+        await until(lambda: len(home.workers()) == 2 and home.gateway.log.count("worker.started") == 3)
+        async with client.get(home.gateway.url + "/public/x") as answer:
+            assert answer.status == 200
+        assert await home.gateway.stop() == 0
+
+
+async def test_a_worker_that_does_not_drain_is_killed_in_the_end(tmp_path: Path) -> None:
+    async with world(tmp_path, workers=2, server={"shutdown_grace": "0s"}) as home:
+        os.kill(min(home.workers()), signal.SIGSTOP)
+        assert await home.gateway.stop() == 1
+        assert '"ended": "signal 9"' in home.gateway.log
 
 
 async def test_a_supervisor_that_is_killed_takes_its_workers_along(tmp_path: Path) -> None:

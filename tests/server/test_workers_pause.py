@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.server.workers import LONGEST_PAUSE, pause
+from gateway.server.places import LONGEST_PAUSE, pause
 
 
 @pytest.mark.parametrize(("failures", "seconds"), [(0, 0.1), (1, 0.2), (2, 0.4), (5, 3.2), (6, 5.0), (7, 5.0)])
