@@ -8,8 +8,7 @@ whatever it accepts, both read alike.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import UpstreamFailed
 from gateway.proxy.framing import Delimiter, content_length
@@ -33,8 +32,7 @@ _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _BEGINNING = b"HTTP/1."
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(NamedTuple):
     """A response head as it was received; names and values are raw, values without the white space around them."""
 
     status: int
@@ -44,6 +42,8 @@ class AnswerHead:
     length: int | None
     """What Content-Length said."""
     chunked: bool
+    connection: bool = True
+    """Whether a Connection header may be among them."""
     closes: bool = False
     """Whether Connection says that this is the last answer."""
     kept: int | None = None
@@ -70,13 +70,14 @@ def read_answer_head(raw: bytes) -> AnswerHead:
     http10 = minor == b"0"
     told = _TOLD.findall(lines)
     if not told:
-        return AnswerHead(int(status), reason or b"", http10, headers, None, chunked=False)
+        return AnswerHead(int(status), reason or b"", http10, headers, None, chunked=False, connection=False)
     length: int | None = None
-    chunked = closes = framed = False
+    chunked = connection = closes = framed = False
     kept: int | None = None
     for name, value in told:
         lower = name.lower()
         if lower == b"connection":
+            connection = True
             closes = closes or b"close" in value.lower()
         elif lower == b"keep-alive":
             seconds = _TIMEOUT.search(value)
@@ -86,7 +87,7 @@ def read_answer_head(raw: bytes) -> AnswerHead:
         else:
             framed = True
             length, chunked = _told_framing(lower, value.strip(b"\t "), http10=http10)
-    return AnswerHead(int(status), reason or b"", http10, headers, length, chunked, closes, kept)
+    return AnswerHead(int(status), reason or b"", http10, headers, length, chunked, connection, closes, kept)
 
 
 def check_beginning(received: bytes) -> None:

@@ -7,11 +7,13 @@ that speaks to the caller passes untouched; hop-by-hop headers, identity headers
 from __future__ import annotations
 
 from email.utils import formatdate
+from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.errors import UpstreamFailed
 from gateway.proxy.framing import Delimiter
-from gateway.proxy.headers import fold
+from gateway.proxy.headers import MEMO_NAME_LENGTH, MEMO_NAMES, fold
 from gateway.proxy.own_cookies import sets_own
 
 if TYPE_CHECKING:
@@ -25,6 +27,16 @@ _DROPPED = frozenset(
         b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info",
     }
 )  # fmt: skip
+
+
+class _Treatment(Enum):
+    PASS = "pass"  # noqa: S105 - no password
+    DROP = "drop"
+    DATE = "date"
+    SET_COOKIE = "set-cookie"
+
+
+_SPECIAL = {b"date": _Treatment.DATE, b"set-cookie": _Treatment.SET_COOKIE}
 _PLAIN_CONNECTION = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 _INTERIM = range(100, 200)
 _NO_CONTENT = 204
@@ -40,16 +52,20 @@ def response_head(  # noqa: PLR0913 - what a response is made of
     a line of its own.
     """
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    nominated = _nominated(head)
+    nominated = _nominated(head) if head.connection else frozenset()
     dated = head.status in _INTERIM
+    treatments = rules.answer_treatments
     for name, value in head.headers:
-        lower = name.lower()
-        if lower in _DROPPED or (nominated and fold(lower) in nominated) or _is_ours(lower, value, rules):
+        what = treatments.get(name) or _treatment(name, rules)
+        if what is _Treatment.DROP or (nominated and fold(name) in nominated):
             continue
-        dated = dated or lower == b"date"
+        if what is _Treatment.DATE:
+            dated = True
+        elif what is _Treatment.SET_COOKIE and sets_own(value, rules):
+            continue
         lines.append(name + b": " + value + b"\r\n")
     if not dated:
-        lines.append(b"Date: %b\r\n" % formatdate(now, usegmt=True).encode("ascii"))
+        lines.append(b"Date: %b\r\n" % _date(int(now)))
     lines.append(_framing_line(head, framing))
     if upgrade is not None:
         lines.append(b"Connection: Upgrade\r\n")
@@ -64,8 +80,23 @@ def response_head(  # noqa: PLR0913 - what a response is made of
     return raw
 
 
-def _is_ours(lower: bytes, value: bytes, rules: HeaderRules) -> bool:
-    return sets_own(value, rules) if lower == b"set-cookie" else fold(lower) in rules.reserved
+def _treatment(name: bytes, rules: HeaderRules) -> _Treatment:
+    """What happens to an answer's header called ``name``; names are few and come again, so it is remembered (bounded)."""
+    lower = name.lower()
+    if lower in _DROPPED or (lower != b"set-cookie" and fold(lower) in rules.reserved):
+        what = _Treatment.DROP
+    else:
+        what = _SPECIAL.get(lower, _Treatment.PASS)
+    if len(name) <= MEMO_NAME_LENGTH:
+        if len(rules.answer_treatments) >= MEMO_NAMES:
+            rules.answer_treatments.clear()
+        rules.answer_treatments[name] = what
+    return what
+
+
+@lru_cache(maxsize=2)
+def _date(now: int) -> bytes:
+    return formatdate(now, usegmt=True).encode("ascii")
 
 
 def _nominated(head: AnswerHead) -> frozenset[bytes]:

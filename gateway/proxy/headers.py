@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _NOT_ALPHANUMERIC = bytes(byte for byte in range(256) if not chr(byte).isalnum() or byte > 127)  # noqa: PLR2004 - ASCII ends there
-_MEMO_NAMES = 2048
-_MEMO_NAME_LENGTH = 64
+MEMO_NAMES = 2048
+MEMO_NAME_LENGTH = 64
 
 
 class Treatment(Enum):
@@ -47,7 +48,10 @@ class HeaderRules:
     """What the names of its login cookies begin with, of every origin."""
     own_exact: frozenset[bytes] = field(init=False, repr=False, compare=False)
     own_prefixes: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
-    _memo: dict[bytes, Treatment] = field(default_factory=dict, init=False, repr=False, compare=False)
+    treatments: dict[bytes, Treatment] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What ``treatment`` said, by name as it was written."""
+    answer_treatments: dict[bytes, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The same for headers of answers; ``answer_headers`` keeps it."""
 
     def __post_init__(self) -> None:
         """Derive the lower-cased names of the own cookies: browsers tell their case apart, applications often do not."""
@@ -56,14 +60,14 @@ class HeaderRules:
 
     def treatment(self, name: bytes) -> Treatment:
         """What happens to a request header called ``name``. Names are few and come again, so the answers are remembered (bounded)."""
-        known = self._memo.get(name)
+        known = self.treatments.get(name)
         if known is not None:
             return known
         found = _treatment(name, self.reserved)
-        if len(name) <= _MEMO_NAME_LENGTH:
-            if len(self._memo) >= _MEMO_NAMES:
-                self._memo.clear()
-            self._memo[name] = found
+        if len(name) <= MEMO_NAME_LENGTH:
+            if len(self.treatments) >= MEMO_NAMES:
+                self.treatments.clear()
+            self.treatments[name] = found
         return found
 
 

@@ -7,7 +7,7 @@ first, then names that are the gateway's, then the gateway's own headers are set
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadersRefused, TargetRefused
 from gateway.proxy.framing import Delimiter, content_length
@@ -32,8 +32,7 @@ _NEVER_NOMINATED = frozenset({b"host", b"cookie", b"authorization", b"contentlen
 """Obeying would change whom the request is from or for, or where it ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """The bytes of a request's head, and what they promise of its body."""
 
     raw: bytes
@@ -125,9 +124,9 @@ def _request_line(method: str, target: str) -> bytes:
 def _read(headers: Sequence[tuple[bytes, bytes]], lines: list[bytes], rules: HeaderRules, method: str) -> _Seen:
     """Append to ``lines`` what passes of ``headers``, in order; return what was seen of the rest."""
     seen = _Seen()
-    treatment = rules.treatment
+    known = rules.treatments
     for name, value in headers:
-        what = treatment(name)
+        what = known.get(name) or rules.treatment(name)
         if what is Treatment.PASS:
             lines.append(name + b": " + value + b"\r\n")
         elif what is not Treatment.DROP:

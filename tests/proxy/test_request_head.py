@@ -218,7 +218,7 @@ def test_the_memo_stays_bounded_and_right():
     for number in range(5000):
         assert rules.treatment(b"X-%d" % number) is Treatment.PASS
         assert rules.treatment(b"X_Team") is Treatment.DROP
-    assert len(rules._memo) <= 2048
+    assert len(rules.treatments) <= 2048
 
 
 _SPICE = [
