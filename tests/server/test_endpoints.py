@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import StoreUnavailable
 from tests.support.fake_provider import REMOVED
@@ -221,20 +222,21 @@ async def test_a_sign_out_in_an_outage_keeps_the_cookie_so_that_it_can_be_tried_
     assert (await sign_out(home, held)).status == 303
 
 
-async def test_a_stop_waits_for_a_callback_whose_browser_hung_up(capsys: pytest.CaptureFixture[str]) -> None:
-    async with house() as home, UserAgent(home.url) as browser:
-        callback = await answered(home, browser)
-        cookies = cookie_header(browser)
-        home.provider.misbehaviour.token_delay = 0.5
-        host = home.url.removeprefix("http://")
-        _, writer = await asyncio.open_connection("127.0.0.1", int(host.rpartition(":")[2]))
-        target = callback.removeprefix(home.url)
-        writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookies}\r\n\r\n".encode())
-        while not home.provider.token_requests:
-            await asyncio.sleep(0.01)
-        writer.transport.abort()
-        assert "login.finished" not in capsys.readouterr().out
-    assert "login.finished" in capsys.readouterr().out
+async def test_a_stop_waits_for_a_callback_whose_browser_hung_up() -> None:
+    with capture_logs() as told:
+        async with house() as home, UserAgent(home.url) as browser:
+            callback = await answered(home, browser)
+            cookies = cookie_header(browser)
+            home.provider.misbehaviour.token_delay = 0.5
+            host = home.url.removeprefix("http://")
+            _, writer = await asyncio.open_connection("127.0.0.1", int(host.rpartition(":")[2]))
+            target = callback.removeprefix(home.url)
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookies}\r\n\r\n".encode())
+            while not home.provider.token_requests:
+                await asyncio.sleep(0.01)
+            writer.transport.abort()
+            assert "login.finished" not in [line["event"] for line in told]
+    assert "login.finished" in [line["event"] for line in told]
 
 
 @pytest.mark.parametrize(
