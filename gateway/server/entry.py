@@ -107,7 +107,7 @@ class Entry:
                 route.identity,
                 None if tokens is None else (tokens.access_token, tokens.id_token),
             ),
-            forwarded=forwarded_headers(site.origin, _client(request, parts)),
+            forwarded=forwarded_headers(site.origin, _client(request, parts), route.path.removesuffix("/") if route.strip_prefix else ""),
             rules=parts.header_rules,
             hold=partial(parts.live.hold, session),
             tunnels=parts.settings.tunnels[route.index],

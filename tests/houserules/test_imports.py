@@ -25,6 +25,7 @@ PURE = {
     "proxy/websocket": "the opening handshake",
     "proxy/websocket_frames": "where frames end",
     "server/guard": "the rules for a request's head",
+    "server/proxy_protocol": "bytes in, a value out",
 }
 """Rooms, and modules of ``proxy`` and ``server``, whose results depend on their arguments alone."""
 
