@@ -7,8 +7,9 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
 ::
 
     server -> relay.forward ─┬─ headers.request_head      pure: one pass over the raw header list
-                             ├─ connector.Upstream        where a route leads: which address, which connection
+                             ├─ connector.Upstream        where a route leads: which address, which connection (all of them: upstreams)
                              │    ├─ balancing            pure: the least loaded address that is well
+                             │    ├─ health_checks        asks an address now and then
                              │    └─ pool.Pool            the connections of one address, the queue before them, one timer for all
                              │         ├─ dialling        opens one: name, address, unix socket, TLS
                              │         └─ connection      one exchange at a time, on flow_control's transport
