@@ -113,6 +113,14 @@ class CallerConnection(web.RequestHandler):
             body.set_exception(RequestTimeout("a body that stopped coming"))
 
     @override
+    def _process_keepalive(self) -> None:
+        """A connection on which a head has begun, or never one has, is not idle: ``check`` has its limit."""
+        if self._head_since:
+            self._keepalive_handle = None
+        else:
+            super()._process_keepalive()
+
+    @override
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """What a caller broke is no fault of ours: its connection ends, and everything to say was said where it was refused."""
         if isinstance(kw.get("exc_info"), RequestPayloadError | RequestRefused):

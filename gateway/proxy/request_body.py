@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.errors import RequestRefused
+from gateway.errors import GatewayError, RequestRefused
 from gateway.proxy.framing import LAST_CHUNK, Delimiter, chunk
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ async def send_body(content: StreamReader, connection: UpstreamConnection, frami
     while True:
         try:
             piece = await content.readany()
+        except GatewayError as told:
+            connection.fail(told)
+            return
         except Exception:  # noqa: BLE001 - the caller went away or broke the framing: aiohttp has many names for one thing
             connection.fail(RequestRefused(_BROKEN))
             return
