@@ -34,7 +34,8 @@ _HOW_TO_SEND = {
     _ORIGINAL_URL: "proxy_set_header X-Original-URL $scheme://$http_host$request_uri",
 }
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")  # RFC 9110 section 5.6.2; the longest registered method has 17 characters
+# Methods have case, and no registered one has a small letter (RFC 9110 section 9.1); the longest has 17 characters.
+_TOKEN = re.compile(r"[A-Z][A-Z-]{0,31}")
 _ABSOLUTE = re.compile(r"(?P<scheme>[a-z]{2,5})://(?P<authority>[^/?#]++)(?P<target>.*+)", re.DOTALL)
 
 # Traefik calls the scheme of a WebSocket handshake ws or wss; the handshake is an HTTP request like any other (RFC 6455 section 4.1).

@@ -17,13 +17,14 @@ from gateway.access.identity_headers import identity_headers
 from gateway.access.rewriting import rewritten
 from gateway.access.routes import Access
 from gateway.access.target import is_own
-from gateway.errors import CrossSiteRefused, GatewayError, RequestRefused, RouteMissing, VersionRefused
+from gateway.errors import GatewayError, RequestRefused, RouteMissing, VersionRefused
 from gateway.proxy.relay import forward
 from gateway.proxy.websocket import asks_for_websocket
 from gateway.server import refusals
 from gateway.server.application import check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.login import ask_to_sign_in, send_to_provider
+from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
 from gateway.telemetry import logs
 
@@ -94,7 +95,7 @@ class Entry:
         if upstream is None:
             raise RouteMissing(f"route {route.path} has no upstream: it is for forward-auth alone")
         if session is not None and "Upgrade" in request.headers and asks_for_websocket(request.raw_headers):
-            _check_origin(request, site)
+            check_origin(request, site)
         tokens = None
         if session is not None and route.index in parts.token_routes:
             tokens = await parts.sessions.tokens(session.handle)
@@ -122,7 +123,7 @@ class Entry:
             response = await self._endpoints(request)
         except web.HTTPException as other:
             raise RequestRefused(f"the endpoints' application answered {other.status}") from other
-        if "Upgrade" in request.headers:
+        if "Upgrade" in request.headers or not request.content.is_eof():
             response.force_close()
         return response
 
@@ -141,10 +142,3 @@ def _closing_if_unread(request: web.BaseRequest, response: web.Response) -> web.
     if refusals.ends_connection(request):
         response.force_close()
     return response
-
-
-def _check_origin(request: web.BaseRequest, site: Site) -> None:
-    """RFC 6455 section 10.2: a WebSocket with somebody's session is opened by our own pages alone."""
-    origins = request.headers.getall("Origin", ())
-    if len(origins) != 1 or origins[0].lower() != site.origin.text:
-        raise CrossSiteRefused("upgrade with a session, but Origin is not the origin it came to")

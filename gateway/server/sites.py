@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.errors import CrossSiteRefused
+
 if TYPE_CHECKING:
     from aiohttp import web
 
@@ -18,3 +20,14 @@ def site_of(parts: Parts, request: web.BaseRequest) -> Site:
         HeadersRefused: it is not a valid host.
     """
     return parts.sites[parts.settings.server.origins.for_host(request.headers.get("Host", ""))]
+
+
+def check_origin(request: web.BaseRequest, site: Site) -> None:
+    """RFC 6455 section 10.2: a WebSocket with somebody's session is opened by our own pages alone.
+
+    Raises:
+        CrossSiteRefused: there is no Origin, more than one, or another than that of ``site``.
+    """
+    origins = request.headers.getall("Origin", ())
+    if len(origins) != 1 or origins[0].lower() != site.origin.text:
+        raise CrossSiteRefused("a WebSocket with a session, but Origin is not the origin it came to")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
+    from pathlib import Path
 
 PATIENCE = 20.0
 """Seconds after which a connection that should have ended is a failure; nothing is measured by it."""
@@ -34,8 +35,17 @@ class Said:
 async def until_closed(url: str, *pieces: bytes) -> bytes:
     """Send ``pieces``, each in a segment of its own, and read until the other side closes, in order or by a reset."""
     parts = urlsplit(url)
+    return await _until_closed(asyncio.open_connection(parts.hostname, parts.port), *pieces)
+
+
+async def until_closed_at(path: Path, *pieces: bytes) -> bytes:
+    """The same on a Unix socket."""
+    return await _until_closed(asyncio.open_unix_connection(path), *pieces)
+
+
+async def _until_closed(connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]], *pieces: bytes) -> bytes:
     async with asyncio.timeout(PATIENCE):
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        reader, writer = await connecting
         received = b""
         try:
             for piece in pieces:

@@ -17,15 +17,19 @@ from gateway.access.forwarded import original_request
 from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
 from gateway.access.target import is_own
-from gateway.errors import ForwardAuthRefused, RequestRefused, RouteMissing
+from gateway.errors import ForwardAuthRefused, MethodRefused, RequestRefused, RouteMissing
+from gateway.proxy.websocket import asks_for_websocket
 from gateway.server.browser_sessions import cookie_lines
+from gateway.server.guard import REFUSED_METHODS
 from gateway.server.login import ask_to_sign_in
 from gateway.server.refusals import PLAIN_HEADERS
+from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from gateway.access.forwarded import OriginalRequest
+    from gateway.access.routes import Route
     from gateway.identity import Identity
     from gateway.server.parts import Parts, Site
 
@@ -45,15 +49,11 @@ async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
 
     Raises:
         ForwardAuthRefused: the proxy is not trusted, or the original request is missing, incomplete, doubled or contradicted.
+        CrossSiteRefused: a WebSocket with somebody's session that another site opens.
         StoreUnavailable: nobody can say who this is; the proxy denies.
     """
-    trusted = parts.settings.server.trusted_proxies.trusts(request.remote)
     try:
-        original = original_request(request.raw_headers, trusted=trusted)
-        site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
-        if is_own(original.target, parts.settings.server.prefix):
-            raise RouteMissing("the proxy asks about our own prefix: send those paths to the gateway without asking")
-        route = parts.settings.routes.match(site.origin.authority, original.target)
+        original, site, route = _asked_about(parts, request)
     except ForwardAuthRefused:
         raise
     except RequestRefused as refused:
@@ -65,6 +65,8 @@ async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
         found = await parts.sessions.find(cookie_lines(request), site.names)
         if isinstance(found, Found):
             identity = found.session.identity
+            if _opens_websocket(request):
+                check_origin(request, site)
     verdict = decide(route, identity)
     match verdict:
         case SignIn():
@@ -76,6 +78,22 @@ async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
             return response
         case _:
             assert_never(verdict)
+
+
+def _asked_about(parts: Parts, request: web.BaseRequest) -> tuple[OriginalRequest, Site, Route]:
+    """The original request, where it came to and which route takes it; refused as the same request would be if it came directly."""
+    original = original_request(request.raw_headers, trusted=parts.settings.server.trusted_proxies.trusts(request.remote))
+    site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
+    if is_own(original.target, parts.settings.server.prefix):
+        raise RouteMissing("the proxy asks about our own prefix: send those paths to the gateway without asking")
+    if original.method in REFUSED_METHODS:
+        raise MethodRefused(f"the proxy asks about a {original.method}")
+    return original, site, parts.settings.routes.match(site.origin.authority, original.target)
+
+
+def _opens_websocket(request: web.BaseRequest) -> bool:
+    """Whether the original request is a WebSocket handshake (FA-14). Proxies take Upgrade off, and leave the rest of a handshake."""
+    return any(name.lower().startswith(b"sec-websocket-") for name, _ in request.raw_headers) or asks_for_websocket(request.raw_headers)
 
 
 def _challenge(site: Site, request: web.BaseRequest, original: OriginalRequest) -> web.Response:
