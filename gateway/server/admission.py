@@ -1,7 +1,7 @@
 """How many connections there may be, and how many of them one peer's: whoever wants more is let go at once.
 
-Answers SL-05 and SL-16: a flood of connections, from one address or many, leaves descriptors for those that are served. Each connection
-may need a second one, to the app.
+Answers SL-05 and SL-16: a flood of connections, from one address or many, leaves descriptors for those that are served, who need one more
+each, to the app.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def connections_by_descriptors() -> int:
             soft = hard
         except (OSError, ValueError):
             pass  # some kernels promise more than they give; then it stays as it was
-    return 1_000_000 if soft == resource.RLIM_INFINITY else max(1, (soft - SPARE_DESCRIPTORS) // 2)
+    return 1_000_000 if soft == resource.RLIM_INFINITY else max(1, (soft - SPARE_DESCRIPTORS) * 3 // 4)
 
 
 def _site(peer: str) -> str:

@@ -78,7 +78,7 @@ def test_sl_16_few_descriptors_allow_few_connections():
         print(connections_by_descriptors())
     """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(said.stdout) == 96
+    assert int(said.stdout) == 144
 
 
 def test_what_may_be_raised_is_raised():
@@ -89,4 +89,4 @@ def test_what_may_be_raised_is_raised():
         print(connections_by_descriptors(), resource.getrlimit(resource.RLIMIT_NOFILE))
     """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert said.stdout == "224 (512, 512)\n"
+    assert said.stdout == "336 (512, 512)\n"
