@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from bench import chart, peers, scenarios, table
 from bench.around import ROOT
+from bench.peers import gateway
 from bench.running import Plan, run
 
 
@@ -21,7 +23,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of load for each measurement")
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where peers are built and kept")
     parser.add_argument("--out", type=Path, default=ROOT / ".bench" / "results", help="where to write; docs is where the page is")
+    parser.add_argument("--gateway", type=Path, metavar="FOLDER", help="another checkout of the gateway to measure, such as an older one")
     asked = parser.parse_args()
+    if asked.gateway is not None:
+        os.environ[gateway.SOURCE] = str(asked.gateway.resolve())
     plan = Plan(
         cache=asked.cache.resolve(),
         peers=[peer for peer in peers.ALL if not asked.only or any(part.lower() in peer.name.lower() for part in asked.only)],

@@ -50,12 +50,13 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The medians of one peer in one scenario; ``spread`` is (highest - lowest) / median of CPU time a request."""
+    """The medians of one peer in one scenario; ``lowest`` is the least CPU time a request of all rounds, ``spread`` is (highest - lowest) / median of CPU time a request."""
 
     peer: str
     scenario: str
     repeats: int
     cpu_us: float | None
+    lowest: float | None
     per_cpu_second: float | None
     p50: float | None
     p99: float | None
@@ -83,6 +84,7 @@ def _row(group: Sequence[Measurement]) -> Row:
         scenario=group[0].scenario,
         repeats=len(group),
         cpu_us=middle,
+        lowest=min(cpu_us, default=None),
         per_cpu_second=1e6 / middle if middle else None,
         p50=_median([one.p50 for one in group if one.p50 is not None]),
         p99=_median([one.p99 for one in group if one.p99 is not None]),

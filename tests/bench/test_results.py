@@ -34,6 +34,7 @@ def report():
 def test_a_row_is_the_median_and_says_how_far_the_repeats_were_apart(report):
     row = medians(report.measurements)[0]
     assert row.cpu_us == pytest.approx(40)
+    assert row.lowest == pytest.approx(30)
     assert row.per_cpu_second == pytest.approx(25_000)
     assert row.spread == pytest.approx(0.5)
     assert row.megabytes_per_cpu_second == pytest.approx(0.1 / 0.04)
@@ -47,7 +48,7 @@ def test_idle_connections_have_memory_and_no_requests(report):
 
 def test_every_line_of_the_table_has_the_same_number_of_cells(report):
     lines = table.table(medians(report.measurements)).splitlines()
-    assert {line.count("|") for line in lines} == {12}
+    assert {line.count("|") for line in lines} == {13}
     assert len(lines) == 2 + 5
 
 
