@@ -50,7 +50,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The medians of one peer in one scenario; ``lowest`` is the least CPU time a request of all rounds, ``spread`` is (highest - lowest) / median of CPU time a request."""
+    """The medians of one peer in one scenario.
+
+    ``lowest`` is the least CPU time a request of all rounds, ``spread`` (highest - lowest) / median of it.
+    """
 
     peer: str
     scenario: str
