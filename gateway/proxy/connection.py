@@ -7,13 +7,13 @@ connection; bytes that nobody asked for make the connection unfit for another ex
 from __future__ import annotations
 
 import select
-from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
 from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from gateway.proxy.answer_reader import AnswerReader
+from gateway.proxy.exchange import IDEMPOTENT, Sent, State
 from gateway.proxy.flow_control import FlowControlled
 from gateway.proxy.framing import Delimiter
 
@@ -25,30 +25,12 @@ if TYPE_CHECKING:
     from gateway.proxy.pool import Pool
     from gateway.proxy.upstream import Timeouts
 
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-"""What may be sent twice (RFC 9110 section 9.2.2), less what never gets here."""
 _EARLIER: Final = 1
 """Seconds by which we give a connection up before the upstream does, as far as it tells."""
 
 
-class Sent(NamedTuple):
-    """A request whose every byte was sent at once, and which means the same when it comes twice."""
-
-    method: str
-    head: bytes
-    upgrade: bool
-    on_hint: Callable[[AnswerHead], None] | None
-
-
-class State(Enum):
-    """Where the exchange on a connection stands."""
-
-    IDLE = "no exchange"
-    HEAD = "the answer's head is awaited"
-    BODY = "the answer's body is coming"
-    DONE = "the answer was received whole"
-    SWITCHED = "the connection changed protocol"
-    FAILED = "the exchange failed; the connection is gone"
+_AHEAD: Final = 64 * 1024
+"""Bytes of a body that are read before anybody takes them."""
 
 
 class UpstreamConnection(FlowControlled):
@@ -130,6 +112,13 @@ class UpstreamConnection(FlowControlled):
         """
         self._take = take
         self._broken = broken
+
+    def flow(self, *, behind: bool) -> None:
+        """Begin to pour: read on unless the caller is ``behind`` already."""
+        if behind:
+            self.hold()
+        elif self._held:
+            self.resume()
 
     async def flowed(self) -> bool:
         """Wait for the body's end (True) or for ``take`` to hold back (False). Raises when the exchange fails."""
@@ -258,6 +247,9 @@ class UpstreamConnection(FlowControlled):
             self._set(self._waiter)
         if body and self._take is None:
             self._pieces.append(body)
+            # The event loop may hand on megabytes before the relay that this wakes takes its turn.
+            if not reader.complete and sum(map(len, self._pieces)) >= _AHEAD:
+                self.hold()
         elif body and self._take is not None and self._take(body) and not reader.complete:
             self.hold()
             self._set(self._waiter)

@@ -25,6 +25,10 @@ _RESET = struct.pack("ii", 1, 0)
 """``struct linger``: on, zero seconds; closing sends RST."""
 
 
+_JOINED = 16 * 1024
+"""Bytes of a body that are cheaper copied behind the head than written beside it."""
+
+
 class Relayed(web.StreamResponse):
     """What ``forward`` returns to aiohttp: an answer that has left already, known by its status and length for the access log."""
 
@@ -92,7 +96,11 @@ class Downstream:
                 body = chunk(body)
             if complete:
                 body += LAST_CHUNK
-        self._write(head + body if body else head)
+        if len(body) < _JOINED:
+            self._write(head + body if body else head)
+        elif not self.gone:
+            assert self._transport is not None
+            self._transport.writelines((head, body))
 
     def take(self, data: bytes) -> bool:
         """Send a piece of the body. Returns whether the caller is behind (or gone), so that no more should come for now."""

@@ -159,9 +159,8 @@ async def _relay(  # noqa: PLR0913, PLR0917 - two connections and what is known 
 
 async def _pour(connection: UpstreamConnection, downstream: Downstream) -> bool:
     """Let the rest of the body flow, as fast as the caller reads; False when it broke off, on either side."""
-    if downstream.behind:
-        connection.hold()
     connection.pour_into(downstream.take, broken=downstream.abort)
+    connection.flow(behind=downstream.behind)
     try:
         while not await connection.flowed():
             if not await downstream.drain():
