@@ -56,6 +56,10 @@ class Place:
         """Seconds since anything was heard; none while the place is empty."""
         return 0.0 if self.pid is None else time.monotonic() - self._heard
 
+    def excuse(self) -> None:
+        """Nobody listened for a while: what was not heard in that time counts for nothing."""
+        self._heard = time.monotonic()
+
     def leave(self) -> int:
         """The line has ended: wait for the process behind it, which is ending; its exit code, below 0 for a signal."""
         assert self.line is not None

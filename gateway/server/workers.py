@@ -1,8 +1,9 @@
-"""Several processes on one port, under a supervisor that starts them, replaces the one that crashed, and passes on what it is told.
+"""Several processes on one port, under a supervisor that starts them, replaces the one that crashed or hangs, and passes on what it hears.
 
-Answers the crash that would take the gateway down, and the restart that would lose a connection: the sockets stay open here while a worker
-is replaced. The supervisor listens to nobody and has no loop and no thread, so that forking is always safe; what it keeps of the settings
-is what the next worker needs, so that all workers have the same (decision 0009).
+Answers the crash that would take the gateway down, the hang that would keep what the kernel gives that one process, and the restart that
+would lose a connection: the sockets stay open here while a worker is replaced. The supervisor listens to nobody and has no loop and no
+thread, so that forking is always safe; what it keeps of the settings is what the next worker needs, so that all workers have the same
+(decision 0009).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ log = logs.get("server")
 
 LATE: Final = 5.0
 """Seconds beyond delay and grace after which a worker that still drains is killed."""
+SILENCE: Final = 30.0
+"""Seconds after which a worker that says nothing hangs, and is replaced. With a watchdog of systemd's that is sooner, its time holds."""
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class Supervisor:
     listening: Listening
     reload: Callable[[], Settings]
     notifier: Notifier
+    silence: float = SILENCE
     _places: list[Place] = field(init=False)
     _told: _Told = field(init=False, default_factory=_Told)
     _selector: selectors.BaseSelector = field(init=False, default_factory=selectors.PollSelector)
@@ -69,6 +73,12 @@ class Supervisor:
     _reloading: set[int] = field(init=False, default_factory=set)
     _announced: bool = field(init=False, default=False)
     _well: bool = field(init=False, default=True)
+    _looked: float = field(init=False, default_factory=time.monotonic)
+    """When it was last looked whether workers say something."""
+
+    def __post_init__(self) -> None:
+        if self.notifier.watchdog is not None:
+            self.silence = min(self.silence, self.notifier.watchdog)
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT and until every worker has drained; the exit code: 0, or 1 when one did not end well."""
@@ -149,12 +159,12 @@ class Supervisor:
                 if sock is not None:
                     sock.close()
             self._selector.close()
-            work(self.settings, sockets, self.reload, Link(theirs, watchdog=self.notifier.watchdog), number=number)
+            work(self.settings, sockets, self.reload, Link(theirs, watchdog=self.silence), number=number)
         finally:
             # Whatever happens, this process never goes on as a second supervisor.
             os._exit(1)
 
-    def _hear(self, seconds: float | None) -> None:
+    def _hear(self, seconds: float) -> None:
         """Wait for a signal, a word of a worker's or the end of one."""
         for key, _ in self._selector.select(seconds):
             line, place = key.fileobj, key.data
@@ -237,22 +247,25 @@ class Supervisor:
             place.tell(number)
 
     def _look_for_silence(self) -> None:
-        """With a watchdog, a worker whose loop does not turn any more is replaced; the supervisor itself is alive."""
-        longest = self.notifier.watchdog
-        if longest is None:
-            return
+        """Replace a worker whose loop does not turn any more; the supervisor itself is alive, and says so."""
+        now = time.monotonic()
         self.notifier.alive()
+        # Whoever stopped this process for a while, or the machine, stopped the workers too, and what they said may not have been read.
+        stood_still = now - self._looked > self.silence / 2
+        self._looked = now
         for place in self._places:
-            if place.silent_for() > longest:
+            if stood_still:
+                place.excuse()
+            elif place.silent_for() > self.silence:
                 log.error("worker.hung", worker=place.number, pid=place.pid)
                 place.tell(signal.SIGKILL)
 
-    def _patience(self) -> float | None:
-        """Seconds until something is due, or None."""
+    def _patience(self) -> float:
+        """Seconds until something is due: the next look for silence at the latest."""
         now = time.monotonic()
-        due = [] if self._until is None else [self._until]
+        due = [now + self.silence / 3]
+        if self._until is not None:
+            due.append(self._until)
         if not self._stopping:
             due += [place.due for place in self._places if place.pid is None]
-        if self.notifier.watchdog is not None:
-            due.append(now + self.notifier.watchdog / 3)
-        return max(0.0, min(due) - now) if due else None
+        return max(0.0, min(due) - now)
