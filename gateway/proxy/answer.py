@@ -30,6 +30,7 @@ _TOLD = re.compile(rb"^(content-length|transfer-encoding|connection|keep-alive):
 _TIMEOUT = re.compile(rb"\btimeout=([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _BEGINNING = b"HTTP/1."
+_PLAIN_CONNECTION = frozenset({b"close", b"keep-alive"})
 
 
 class AnswerHead(NamedTuple):
@@ -43,7 +44,7 @@ class AnswerHead(NamedTuple):
     """What Content-Length said."""
     chunked: bool
     connection: bool = True
-    """Whether a Connection header may be among them."""
+    """Whether a Connection header may be among them that nominates others."""
     closes: bool = False
     """Whether Connection says that this is the last answer."""
     kept: int | None = None
@@ -77,8 +78,9 @@ def read_answer_head(raw: bytes) -> AnswerHead:
     for name, value in told:
         lower = name.lower()
         if lower == b"connection":
-            connection = True
-            closes = closes or b"close" in value.lower()
+            options = value.strip(b"\t ").lower()
+            connection = connection or options not in _PLAIN_CONNECTION
+            closes = closes or b"close" in options
         elif lower == b"keep-alive":
             seconds = _TIMEOUT.search(value)
             kept = kept if seconds is None else int(seconds[1])

@@ -36,6 +36,9 @@ class _Treatment(Enum):
     SET_COOKIE = "set-cookie"
 
 
+# An enumeration's members are slow to look up, and this is looked up for every header of every answer.
+_PASS, _DROP, _DATE, _SET_COOKIE = _Treatment
+
 _SPECIAL = {b"date": _Treatment.DATE, b"set-cookie": _Treatment.SET_COOKIE}
 _PLAIN_CONNECTION = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 _INTERIM = range(100, 200)
@@ -56,25 +59,29 @@ def response_head(  # noqa: PLR0913 - what a response is made of
     dated = head.status in _INTERIM
     treatments = rules.answer_treatments
     for name, value in head.headers:
+        if nominated and fold(name) in nominated:
+            continue
         what = treatments.get(name) or _treatment(name, rules)
-        if what is _Treatment.DROP or (nominated and fold(name) in nominated):
-            continue
-        if what is _Treatment.DATE:
-            dated = True
-        elif what is _Treatment.SET_COOKIE and sets_own(value, rules):
-            continue
+        if what is not _PASS:
+            if what is _DROP or (what is _SET_COOKIE and sets_own(value, rules)):
+                continue
+            dated = dated or what is _DATE
         lines.append(name + b": " + value + b"\r\n")
     if not dated:
         lines.append(b"Date: %b\r\n" % _date(int(now)))
-    lines.append(_framing_line(head, framing))
+    ends = len(lines) + 1
+    framing_line = _framing_line(head, framing)
+    if framing_line:
+        lines.append(framing_line)
+        ends += 1
     if upgrade is not None:
-        lines.append(b"Connection: Upgrade\r\n")
-        lines.append(b"Upgrade: %b\r\n" % upgrade)
+        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade)
+        ends += 2
     elif not keep_alive and head.status not in _INTERIM:
         lines.append(b"Connection: close\r\n")
+        ends += 1
     lines.append(b"\r\n")
     raw = b"".join(lines)
-    ends = sum(1 for line in lines if line)
     if raw.count(b"\n") != ends or raw.count(b"\r") != ends or b"\0" in raw:
         raise UpstreamFailed("a header of the answer holds a line break or NUL")
     return raw

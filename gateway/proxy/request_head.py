@@ -26,6 +26,8 @@ MAX_PASSES = 4
 """How often a request may have passed gateways before it counts as a loop."""
 
 _WHITE = b" \t"
+# An enumeration's members are slow to look up, and these are looked up for every header of every request.
+_PASS, _DROP = Treatment.PASS, Treatment.DROP
 _PLAIN_CONNECTION = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 _PLAIN_LISTS = frozenset({*_PLAIN_CONNECTION, b"keep-alive, upgrade", b"upgrade, http2-settings"})
 _NEVER_NOMINATED = frozenset({b"host", b"cookie", b"authorization", b"contentlength"})
@@ -127,9 +129,9 @@ def _read(headers: Sequence[tuple[bytes, bytes]], lines: list[bytes], rules: Hea
     known = rules.treatments
     for name, value in headers:
         what = known.get(name) or rules.treatment(name)
-        if what is Treatment.PASS:
+        if what is _PASS:
             lines.append(name + b": " + value + b"\r\n")
-        elif what is not Treatment.DROP:
+        elif what is not _DROP:
             _read_special(what, name, value, lines, seen, rules, method)
     return seen
 
@@ -197,9 +199,10 @@ def _one_less(value: bytes) -> bytes:
 def _append_ours(
     lines: list[bytes], forwarded: Sequence[tuple[bytes, bytes]], identity: Sequence[tuple[bytes, bytes]], rules: HeaderRules
 ) -> None:
+    known = rules.treatments
     for ours in (forwarded, identity):
         for name, value in ours:
-            if rules.treatment(name) is not Treatment.DROP:
+            if known.get(name) is not _DROP and rules.treatment(name) is not _DROP:
                 raise HeadersRefused("a header of the gateway's that callers could set too")
             lines.append(name + b": " + value + b"\r\n")
 
