@@ -5,23 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 from gateway.telemetry import logs
-
-
-@pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
-    """The process's root logger as it was: other tests capture what it says."""
-    before, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = before
-    logging.root.setLevel(level)
 
 
 def line_of(**fields: object) -> dict[str, object]:
