@@ -184,10 +184,11 @@ class Live:
             self._outage = False
 
     async def _ask_of(self, known: Sequence[tuple[Handle, _Holder]]) -> None:
-        for handle, holder in known:
-            if holder.used:
-                holder.last_seen = await self._sessions.note_use(handle, last_seen=holder.last_seen)
-                holder.used = False
+        used = [(handle.key, holder) for handle, holder in known if holder.used]
+        noted = await self._sessions.note_uses({key: holder.last_seen for key, holder in used}) if used else {}
+        for key, holder in used:
+            holder.last_seen = max(holder.last_seen, noted[key])
+            holder.used = False
         alive = await self._sessions.still_alive({handle.key: holder.last_seen for handle, holder in known})
         for handle, holder in known:
             last_seen = alive.get(handle.key)

@@ -81,12 +81,17 @@ class Store(MemoryStore):
     def __init__(self, *, clock) -> None:
         super().__init__(clock=clock)
         self.asked: list[int] = []
+        self.noted: list[int] = []
 
     async def missing(self, keys):
         if self.down:
             raise StoreUnavailable("down")
         self.asked.append(len(keys))
         return await super().missing(keys)
+
+    async def touch(self, keys, *, last_seen, idle):
+        self.noted.append(len(keys))
+        await super().touch(keys, last_seen=last_seen, idle=idle)
 
 
 @pytest.fixture
@@ -199,7 +204,7 @@ async def test_use_on_another_replica_keeps_it_open(world):
     world.live.hold(alice, held)
     for _ in range(3):
         await world.later(IDLE / 2)
-        await world.store.touch("alice", last_seen=int(world.time.now * 1000), idle=IDLE + 60)
+        await world.store.touch(["alice"], last_seen=int(world.time.now * 1000), idle=IDLE + 60)
     assert held.endings == []
 
 
@@ -252,6 +257,21 @@ async def test_the_store_is_asked_once_a_session_and_look_in_bounded_trips(world
         world.live.hold(found, Open())
     await world.later(0.5)
     assert world.store.asked == [ASKED_AT_ONCE, 1]
+
+
+async def test_use_of_many_sessions_is_noted_in_as_few_trips(world):
+    """With a trip for each, a revocation would wait behind thousands of them."""
+    held = [Open() for _ in range(ASKED_AT_ONCE + 2)]
+    for number, one in enumerate(held):
+        world.live.hold(await world.session(f"s{number}"), one)
+    for one in held[1:]:
+        one.heard += 1
+    await world.later(IDLE / 2)
+    assert world.store.noted == [ASKED_AT_ONCE - 1, 2]
+    assert (await world.store.read("s1")).last_seen == (await world.store.read(f"s{len(held) - 1}")).last_seen == world.time.now * 1000
+    await world.later(IDLE / 2)
+    assert [bool(one.endings) for one in held] == [True] + [False] * (len(held) - 1)
+    assert world.store.noted == [ASKED_AT_ONCE - 1, 2]
 
 
 async def test_the_timer_runs_only_while_something_is_open(world, monkeypatch):

@@ -129,7 +129,7 @@ async def test_a_store_that_forgot_to_expire_extends_nothing(redis_shop: Shop, p
 async def test_a_note_from_the_future_counts_as_now(shop: Shop, provider: FakeProvider):
     sessions = over(shop)
     cookies, begun = await begin(sessions, provider)
-    await shop.store.touch(begun.handle.key, last_seen=int((STARTED + 1e6) * 1000), idle=1e6)
+    await shop.store.touch([begun.handle.key], last_seen=int((STARTED + 1e6) * 1000), idle=1e6)
     shop.later(10)
     found = await sessions.find(cookies, NAMES)
     assert isinstance(found, Found)

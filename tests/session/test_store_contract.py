@@ -27,7 +27,7 @@ async def test_what_was_never_there_is_nothing(shop: Shop):
     assert await shop.store.read("x" * 43) == NOTHING
     assert await shop.store.tokens("x" * 43) is None
     assert await shop.store.end("x" * 43) is None
-    await shop.store.touch("x" * 43, last_seen=1, idle=600.0)
+    await shop.store.touch(["x" * 43], last_seen=1, idle=600.0)
     assert await shop.store.read("x" * 43) == NOTHING
     assert shop.dump() == {}
 
@@ -47,7 +47,7 @@ async def test_an_ended_session_is_gone_and_its_tokens_go_to_one(shop: Shop):
 async def test_a_note_of_use_is_kept(shop: Shop):
     await shop.store.create(NEW, replaces=())
     shop.later(500)
-    await shop.store.touch(NEW.key, last_seen=NEW.last_seen + 500_000, idle=600.0)
+    await shop.store.touch([NEW.key], last_seen=NEW.last_seen + 500_000, idle=600.0)
     shop.later(500)
     assert await shop.store.read(NEW.key) == Stored(record=NEW.record, last_seen=NEW.last_seen + 500_000)
     shop.later(101)
@@ -57,7 +57,7 @@ async def test_a_note_of_use_is_kept(shop: Shop):
 async def test_many_are_asked_for_at_once_and_told_apart(shop: Shop):
     await shop.store.create(NEW, replaces=())
     await shop.store.create(OTHER, replaces=())
-    await shop.store.touch(OTHER.key, last_seen=OTHER.last_seen + 1, idle=60.0)
+    await shop.store.touch([OTHER.key], last_seen=OTHER.last_seen + 1, idle=60.0)
     asked = [NEW.key, "x" * 43, OTHER.key]
     assert await shop.store.last_seen([]) == []
     assert await shop.store.missing([]) == frozenset()
@@ -71,15 +71,26 @@ async def test_many_are_asked_for_at_once_and_told_apart(shop: Shop):
     assert await shop.store.missing(asked) == {NEW.key, "x" * 43}
 
 
+async def test_use_of_many_is_noted_at_once(shop: Shop):
+    await shop.store.create(NEW, replaces=())
+    await shop.store.create(OTHER, replaces=())
+    await shop.store.touch([], last_seen=1, idle=60.0)
+    await shop.store.touch([NEW.key, "x" * 43, OTHER.key], last_seen=NEW.last_seen + 1, idle=60.0)
+    assert await shop.store.last_seen([NEW.key, "x" * 43, OTHER.key]) == [NEW.last_seen + 1, None, NEW.last_seen + 1]
+    assert await shop.store.read("x" * 43) == NOTHING
+    shop.later(61)
+    assert await shop.store.last_seen([NEW.key, OTHER.key]) == [None, None]
+
+
 async def test_a_late_note_brings_nothing_back(shop: Shop):
     await shop.store.create(NEW, replaces=())
     await shop.store.end(NEW.key)
-    await shop.store.touch(NEW.key, last_seen=NEW.last_seen, idle=600.0)
+    await shop.store.touch([NEW.key], last_seen=NEW.last_seen, idle=600.0)
     assert await shop.store.read(NEW.key) == NOTHING
     assert shop.dump() == {}
     await shop.store.create(NEW, replaces=())
     shop.later(601)
-    await shop.store.touch(NEW.key, last_seen=NEW.last_seen, idle=600.0)
+    await shop.store.touch([NEW.key], last_seen=NEW.last_seen, idle=600.0)
     assert await shop.store.read(NEW.key) == Stored(record=NEW.record, last_seen=None)
 
 

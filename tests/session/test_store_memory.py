@@ -61,7 +61,7 @@ async def test_idle_sessions_make_room_and_used_ones_stay(clock: Clock):
     for number in range(3):
         await store.create(new(number), replaces=())
     clock.now += 599
-    await store.touch("1", last_seen=599_000, idle=600.0)
+    await store.touch(["1"], last_seen=599_000, idle=600.0)
     with pytest.raises(StoreUnavailable):
         await store.create(new(3), replaces=())
     clock.now += 1

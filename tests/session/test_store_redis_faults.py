@@ -54,7 +54,7 @@ async def every_method_is_unavailable(store: RedisStore) -> None:
         store.read(NEW.key),
         store.missing([NEW.key]),
         store.last_seen([NEW.key]),
-        store.touch(NEW.key, last_seen=1, idle=1.0),
+        store.touch([NEW.key], last_seen=1, idle=1.0),
         store.create(NEW, replaces=()),
         store.tokens(NEW.key),
         store.end(NEW.key),
@@ -233,7 +233,7 @@ async def test_exactly_these_commands_are_used(server: RedisServer):
     store = open_store(server.url.replace("//", "//gateway:hunter2@"))
     await store.ready()
     await store.create(NEW, replaces=("o" * 43,))
-    await store.touch(NEW.key, last_seen=NEW.last_seen, idle=600.0)
+    await store.touch([NEW.key], last_seen=NEW.last_seen, idle=600.0)
     assert await store.claim("s", lifetime=1.0)
     assert await store.read(NEW.key) == WHOLE
     assert await store.tokens(NEW.key) == await store.end(NEW.key) == NEW.tokens

@@ -48,12 +48,13 @@ class MemoryStore:
         """See ``SessionStore.last_seen``."""
         return [(await self.read(key)).last_seen for key in keys]
 
-    async def touch(self, key: str, *, last_seen: int, idle: float) -> None:
+    async def touch(self, keys: Sequence[str], *, last_seen: int, idle: float) -> None:
         """See ``SessionStore.touch``."""
         now = self._clock()
-        kept = self._live(key, now)
-        if kept is not None and now < kept.idle_until:
-            kept.last_seen, kept.idle_until = last_seen, now + idle
+        for key in keys:
+            kept = self._live(key, now)
+            if kept is not None and now < kept.idle_until:
+                kept.last_seen, kept.idle_until = last_seen, now + idle
 
     async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
         """See ``SessionStore.create``."""

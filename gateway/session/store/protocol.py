@@ -56,8 +56,8 @@ class SessionStore(Protocol):
         """When each session was last used (epoch milliseconds), in one round trip; None for one that ended or whose idle time ran out."""
         ...
 
-    async def touch(self, key: str, *, last_seen: int, idle: float) -> None:
-        """Note that the session was used (epoch milliseconds), for ``idle`` seconds; a session that has ended stays ended."""
+    async def touch(self, keys: Sequence[str], *, last_seen: int, idle: float) -> None:
+        """Note that these sessions were used (epoch milliseconds), for ``idle`` seconds, in one round trip; what has ended stays ended."""
         ...
 
     async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:

@@ -82,10 +82,12 @@ class RedisStore:
         self._raise_error(*answers[::2])
         return [self._time(value) if there else None for there, value in zip(answers[::2], answers[1::2], strict=True)]
 
-    async def touch(self, key: str, *, last_seen: int, idle: float) -> None:
+    async def touch(self, keys: Sequence[str], *, last_seen: int, idle: float) -> None:
         """See ``SessionStore.touch``. XX: a note that comes late does not bring back what a sign-out deleted."""
-        (answer,) = await self._exchange(("SET", self._key("i", key), last_seen, "PX", _milliseconds(idle), "XX"))
-        self._raise_error(answer)
+        if not keys:
+            return
+        lifetime = _milliseconds(idle)
+        self._raise_error(*await self._exchange(*(("SET", self._key("i", key), last_seen, "PX", lifetime, "XX") for key in keys)))
 
     async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
         """See ``SessionStore.create``."""
