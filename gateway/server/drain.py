@@ -105,9 +105,9 @@ class Listener:
             await stop.unless_at_once(LOOK)
         late = self._server.connections
         if late:
-            log.warning("drain.cut", connections=len(late))
             for connection in late:
                 _reset(connection.transport)
+            log.warning("drain.cut", connections=len(late))
         await self._server.shutdown(UNWIND)
 
     async def close(self, seconds: float, stop: Stop) -> None:

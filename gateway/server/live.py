@@ -108,11 +108,12 @@ class Live:
         holder = self._holders.get(key)
         if holder is None:
             return
+        open_now = list(holder.watched)
+        for held in open_now:
+            held.end(ending)
         if not holder.told:
             holder.told = True
-            log.info("session.connections_ended", why=why, connections=len(holder.watched))
-        for held in list(holder.watched):
-            held.end(ending)
+            log.info("session.connections_ended", why=why, connections=len(open_now))
 
     def end_all(self, ending: Ending = GOING_AWAY) -> None:
         """For a stop: end whatever would never end by itself, now and from now on. Downloads and uploads may finish."""

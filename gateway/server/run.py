@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway.errors import ConfigRefused
 from gateway.server.admin import Readiness, build_admin
 from gateway.server.application import build_application
 from gateway.server.drain import Listener, Stop, finish_detached
 from gateway.server.entry import Entry
 from gateway.server.listener import PublicServer
 from gateway.server.parts import open_parts
+from gateway.server.reloading import read_anew
 from gateway.server.sockets import address_of, open_listening
 from gateway.server.systemd import Notifier
 from gateway.telemetry import logs
@@ -139,14 +139,10 @@ async def _beat(notifier: Notifier) -> None:
 def _reload_secrets(parts: Parts, reload: Callable[[], Settings], notifier: Notifier) -> None:
     notifier.reloading()
     try:
-        parts.reload_secrets(reload())
-    except ConfigRefused as refused:
-        log_kept(refused)
-    else:
-        log.info("secrets.reloaded")
-    notifier.ready()
-
-
-def log_kept(refused: ConfigRefused) -> None:
-    """Say that a reload found faults, and that what was there stays."""
-    log.warning("secrets.kept", faults=len(refused.faults), first=refused.faults[0] if refused.faults else "")
+        fresh = read_anew(reload)
+        if fresh is not None:
+            parts.reload_secrets(fresh)
+            log.info("secrets.reloaded")
+    finally:
+        # Whoever asked for a reload waits for this.
+        notifier.ready()

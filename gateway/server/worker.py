@@ -69,8 +69,12 @@ def work(settings: Settings, sockets: Sockets, reload: Callable[[], Settings], l
     except BaseException as fault:  # noqa: BLE001 - whatever it is, this process ends here
         log.error("worker.failed", worker=number, fault=type(fault).__name__, where=_place(fault))  # noqa: TRY400 - words may quote a secret
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        logs.flush()
+        for stream in (sys.stdout, sys.stderr):
+            # None where it was closed before the start.
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.flush()
         os._exit(code)
 
 

@@ -17,9 +17,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from gateway.errors import ConfigRefused
 from gateway.server.places import Place
-from gateway.server.run import log_kept
+from gateway.server.reloading import read_anew
 from gateway.server.sockets import address_of
 from gateway.server.worker import PASSED_ON, Link, work
 from gateway.telemetry import logs
@@ -171,6 +170,8 @@ class Supervisor:
             assert isinstance(line, socket.socket)
             try:
                 said = line.recv(4096)
+            except BlockingIOError:
+                continue
             except ConnectionError:
                 said = b""
             if place is None:
@@ -198,13 +199,13 @@ class Supervisor:
 
     def _bury(self, place: Place) -> None:
         pid, code = place.pid, place.leave()
+        # One that cannot tell of its reload any more is replaced by one that has the new secrets.
+        self._reloading.discard(place.number)
         if not self._stopping:
             log.warning("worker.lost", worker=place.number, pid=pid, ended=place.ended)
         elif code != 0:
             self._well = False
             log.warning("worker.not_drained", worker=place.number, pid=pid, ended=place.ended)
-        # One that cannot tell of its reload any more is replaced by one that has the new secrets.
-        self._reloading.discard(place.number)
 
     def _begin_to_stop(self) -> None:
         server = self.settings.server
@@ -226,14 +227,8 @@ class Supervisor:
         if self._stopping:
             return
         self.notifier.reloading()
-        try:
-            fresh = self.reload()
-        except ConfigRefused as refused:
-            log_kept(refused)
-            self.notifier.ready()
-            return
-        except Exception as fault:  # noqa: BLE001 - a reload never ends the gateway
-            log.warning("secrets.kept", fault=type(fault).__name__)
+        fresh = read_anew(self.reload)
+        if fresh is None:
             self.notifier.ready()
             return
         session = replace(self.settings.session, keys=fresh.session.keys)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from gateway.errors import StoreUnavailable, TooManyOpen
 from gateway.identity import Identity
@@ -285,3 +286,22 @@ async def test_the_timer_runs_only_while_something_is_open(world, monkeypatch):
     forget()
     while world.live._timer is not None:
         await asyncio.sleep(0.001)
+
+
+async def test_what_a_session_holds_open_has_ended_before_anything_is_said(world):
+    """A log that fails keeps nobody signed in."""
+    alice = await world.session("alice")
+    held = Open()
+    world.live.hold(alice, held)
+
+    def failing(_logger: object, _method: str, _event: object) -> object:
+        raise BrokenPipeError
+
+    before = structlog.get_config()
+    structlog.configure(processors=[failing])
+    try:
+        with pytest.raises(BrokenPipeError):
+            world.live.end("alice", why="sign_out")
+    finally:
+        structlog.configure(**before)
+    assert held.endings == [SESSION_ENDED]

@@ -61,15 +61,17 @@ async def sign_out(parts: Parts, request: web.Request) -> web.StreamResponse:
     wanted = await one_value_of_form(request, "rd")
     session = await get_session(request)
     tokens: Tokens | None = None
-    for handle in presented(session):
+    handles = presented(session)
+    for handle in handles:
         ended = await parts.sessions.end(handle)
-        parts.live.end(handle.key, why="sign_out")
         if ended is not None:
             # Beside the answer: a slow provider holds nobody up, and what it answers changes nothing here.
             parts.detached.start(parts.provider.revoke(ended))
             tokens = ended
-        log.info("session.ended", by="sign_out")
+        parts.live.end(handle.key, why="sign_out")
     session.invalidate()
+    for _ in handles:
+        log.info("session.ended", by="sign_out")
     state = None if wanted is None else _sealed(parts, site, return_target(wanted, site.return_rules))
     return redirect(await _where_next(parts, site, tokens, state))
 
