@@ -34,11 +34,14 @@ class Admission:
         self._by_site: dict[str, int] = {}
         self.open = 0
 
-    def admit(self, peer: str | None) -> str | None:
-        """A seat for a connection from ``peer`` (its address; None or "" on a Unix socket), to give to ``leave``. None: it gets none."""
+    def admit(self, peer: str | None, *, share: bool = False) -> str | None:
+        """A seat for a connection from ``peer`` (its address; None or "" on a Unix socket), to give to ``leave``. None: it gets none.
+
+        ``share``: one peer's share is all that it may have, be it a trusted proxy.
+        """
         if self.open >= self._most:
             return None
-        site = _TRUSTED if not peer or self._proxies.trusts(peer) else _site(peer)
+        site = _TRUSTED if not peer or (not share and self._proxies.trusts(peer)) else _site(peer)
         if site is not _TRUSTED:
             count = self._by_site.get(site, 0)
             if count >= self._most_of_one:

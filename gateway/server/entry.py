@@ -24,20 +24,19 @@ from gateway.server import refusals
 from gateway.server.application import check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.login import ask_to_sign_in, send_to_provider
+from gateway.server.peers import client_of
 from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from gateway.access.routes import Route
     from gateway.server.asked import Asked
     from gateway.server.parts import Parts, Site
 
 log = logs.get("server")
-
-_XFF_LENGTH = len(b"X-Forwarded-For")
 
 
 class Entry:
@@ -96,6 +95,7 @@ class Entry:
             raise RouteMissing(f"route {route.path} has no upstream: it is for forward-auth alone")
         if session is not None and "Upgrade" in request.headers and asks_for_websocket(request.raw_headers):
             check_origin(request, site)
+        client = client_of(request, parts.settings.server.trusted_proxies)
         tokens = None
         if session is not None and route.index in parts.token_routes:
             tokens = await parts.sessions.tokens(session.handle)
@@ -108,7 +108,7 @@ class Entry:
                 route.identity,
                 None if tokens is None else (tokens.access_token, tokens.id_token),
             ),
-            forwarded=forwarded_headers(site.origin, _client(request, parts), route.path.removesuffix("/") if route.strip_prefix else ""),
+            forwarded=forwarded_headers(site.origin, client, route.path.removesuffix("/") if route.strip_prefix else ""),
             rules=parts.header_rules,
             hold=partial(parts.live.hold, session),
             tunnels=parts.settings.tunnels[route.index],
@@ -126,15 +126,6 @@ class Entry:
         if "Upgrade" in request.headers or not request.content.is_eof():
             response.force_close()
         return response
-
-
-def _client(request: web.BaseRequest, parts: Parts) -> str:
-    """The address that the request came from, past the proxies that the operator trusts."""
-    proxies = parts.settings.server.trusted_proxies
-    lines: Sequence[bytes] = ()
-    if proxies:
-        lines = [value for name, value in request.raw_headers if len(name) == _XFF_LENGTH and name.lower() == b"x-forwarded-for"]
-    return proxies.client(request.remote, lines)
 
 
 def _closing_if_unread(request: web.BaseRequest, response: web.Response) -> web.Response:

@@ -63,9 +63,9 @@ class _Connection(CallerConnection):
             self._seat = None
         super().connection_lost(exc)
 
-    def _take_seat(self, transport: asyncio.BaseTransport, peer: str | None) -> bool:
+    def _take_seat(self, transport: asyncio.BaseTransport, peer: str | None, *, share: bool = False) -> bool:
         server = cast("PublicServer", self._manager)
-        self._seat = server.admission.admit(peer)
+        self._seat = server.admission.admit(peer, share=share)
         if self._seat is None:
             server.tell_full(peer)
             self._drop(transport)
@@ -105,14 +105,18 @@ class _Connection(CallerConnection):
 
 
 class _ProxiedConnection(_Connection):
-    """A connection that begins with a PROXY protocol header, and whose peer is the address in it."""
+    """A connection that begins with a PROXY protocol header, and whose peer is the address in it, or the balancer's if there is none.
 
-    __slots__ = ("_preface",)
+    ``unnamed``: there was none. What came through is then as the client wrote it, and believed from nobody.
+    """
+
+    __slots__ = ("_preface", "unnamed")
 
     def __init__(self, server: PublicServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._preface: bytes | None = b""
         """What came of the header so far; None once it was read."""
+        self.unnamed = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -143,13 +147,18 @@ class _ProxiedConnection(_Connection):
             self._preface = received
             return
         self._preface = None
-        if header.client is not None:
-            # The connection counts for its client from here on. aiohttp asks for the peer once, and keeps it here.
-            self._cache["peername"] = (header.client, 0)
-            assert self._seat is not None
-            cast("PublicServer", self._manager).admission.leave(self._seat)
-            if not self._take_seat(transport, header.client):
-                return
+        peer = header.client
+        if peer is None:
+            self.unnamed = True
+            peer = _address_of(transport)
+        else:
+            # aiohttp asks for the peer once, and keeps it here.
+            self._cache["peername"] = (peer, 0)
+        # From here on the connection counts for whom it comes from.
+        assert self._seat is not None
+        cast("PublicServer", self._manager).admission.leave(self._seat)
+        if not self._take_seat(transport, peer, share=self.unnamed):
+            return
         rest = received[header.size :]
         if rest:
             super().data_received(rest)

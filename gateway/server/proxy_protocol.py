@@ -41,7 +41,8 @@ def read_proxy_header(received: bytes) -> ProxyHeader | None:
     """Read the header that ``received`` begins with; None while it is not whole.
 
     None as ``client`` stands for the balancer's own connections (LOCAL, health checks) and for UNKNOWN, AF_UNSPEC and AF_UNIX: the peer is
-    then whoever connected. Raises ValueError with the reason for what is no header, as soon as that can be seen.
+    then whoever connected, and speaks for nobody else. Raises ValueError with the reason for what is no header, as soon as that can be
+    seen.
     """
     if received.startswith(SIGNATURE[: len(received)]):
         return _read_v2(received)

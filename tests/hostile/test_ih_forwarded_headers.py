@@ -124,7 +124,22 @@ async def test_ih_23_the_client_that_a_balancer_names_is_the_peer(tmp_path) -> N
         assert await until_closed(house.listener, request.encode()) == b""
         told = "X-Original-Method: GET\r\nX-Original-URL: https://app.example/public/x\r\n"
         assert (await one(house, f"{line}GET /oauth2/auth HTTP/1.1\r\n{CLOSE}{told}\r\n")).status == 400
-        assert (await one(house, f"PROXY UNKNOWN\r\nGET /oauth2/auth HTTP/1.1\r\n{CLOSE}{told}\r\n")).status == 202
+        own = "PROXY TCP4 127.0.0.1 192.0.2.1 4711 443\r\n"
+        assert (await one(house, f"{own}GET /oauth2/auth HTTP/1.1\r\n{CLOSE}{told}\r\n")).status == 202
+        said = await one(house, own + request)
+        assert values(json.loads(said.body)["headers"], "X-Forwarded-For") == ["10.0.0.1"]
+
+
+async def test_ih_23_who_is_not_named_speaks_for_nobody(tmp_path) -> None:
+    """IH-23: a balancer's header that names no client: what follows is the client's own word, whoever the balancer is."""
+    async with hostile_house(tmp_path, server={"trusted_proxies": ["127.0.0.1/32"], "proxy_protocol": True}) as house:
+        told = "X-Original-Method: GET\r\nX-Original-URL: https://app.example/public/x\r\n"
+        for line in ("PROXY UNKNOWN\r\n", "PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"):
+            said = await one(house, f"{line}GET /public/x HTTP/1.1\r\n{CLOSE}X-Forwarded-For: 198.51.100.7\r\n\r\n")
+            headers = json.loads(said.body)["headers"]
+            assert values(headers, "X-Forwarded-For") == ["127.0.0.1"]
+            assert values(headers, "Forwarded") == ["for=127.0.0.1;host=app.example;proto=https"]
+            assert (await one(house, f"{line}GET /oauth2/auth HTTP/1.1\r\n{CLOSE}{told}\r\n")).status == 400
 
 
 async def test_ih_26_our_cookie_stays_here_and_the_others_go_on(standing_house: House, session: str) -> None:

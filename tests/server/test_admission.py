@@ -39,6 +39,16 @@ def test_a_peer_has_a_share(first, second, one):
     assert (counted.admit(second) is None) is one
 
 
+def test_a_proxy_that_names_nobody_has_a_share_itself():
+    counted = admission(connections_per_peer=1)
+    seat = counted.admit("10.0.0.9", share=True)
+    assert seat is not None
+    assert counted.admit("10.0.0.9", share=True) is None
+    assert counted.admit("10.0.0.9") is not None
+    counted.leave(seat)
+    assert counted.admit("10.0.0.9", share=True) is not None
+
+
 def test_everybody_shares_what_there_is():
     counted = admission(connections=2)
     seat = counted.admit("10.0.0.9")

@@ -22,6 +22,7 @@ from gateway.proxy.websocket import asks_for_websocket
 from gateway.server.browser_sessions import cookie_lines
 from gateway.server.guard import REFUSED_METHODS
 from gateway.server.login import ask_to_sign_in
+from gateway.server.peers import is_believed
 from gateway.server.refusals import PLAIN_HEADERS
 from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
@@ -82,7 +83,7 @@ async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
 
 def _asked_about(parts: Parts, request: web.BaseRequest) -> tuple[OriginalRequest, Site, Route]:
     """The original request, where it came to and which route takes it; refused as the same request would be if it came directly."""
-    original = original_request(request.raw_headers, trusted=parts.settings.server.trusted_proxies.trusts(request.remote))
+    original = original_request(request.raw_headers, trusted=is_believed(request, parts.settings.server.trusted_proxies))
     site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
     if is_own(original.target, parts.settings.server.prefix):
         raise RouteMissing("the proxy asks about our own prefix: send those paths to the gateway without asking")

@@ -1,0 +1,38 @@
+"""Who is at the other end of a request, and whether what it says of others is believed.
+
+Answers spoofed addresses behind balancers on layer 4: such a balancer passes on what its client wrote, X-Forwarded headers included. So
+where its PROXY protocol header names an address, that is the peer; and where it names none (UNKNOWN, LOCAL), nobody's headers are believed,
+though the balancer itself is trusted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from gateway.access.trusted_proxies import TrustedProxies
+
+_XFF = b"x-forwarded-for"
+_XFF_LENGTH = len(_XFF)
+
+
+def is_believed(request: web.BaseRequest, proxies: TrustedProxies) -> bool:
+    """Whether ``request`` came from a trusted proxy that writes its headers itself."""
+    return proxies.trusts(request.remote) and not _is_unnamed(request)
+
+
+def client_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
+    """The address that ``request`` came from, past the proxies that are trusted; ``unknown`` where nothing told one."""
+    lines: Sequence[bytes] = ()
+    if proxies and not _is_unnamed(request):
+        lines = [value for name, value in request.raw_headers if len(name) == _XFF_LENGTH and name.lower() == _XFF]
+    return proxies.client(request.remote, lines)
+
+
+def _is_unnamed(request: web.BaseRequest) -> bool:
+    """Whether it came on a connection whose PROXY protocol header named nobody (``listener`` says so)."""
+    return getattr(request.protocol, "unnamed", False)
