@@ -129,6 +129,7 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
                 keepalive_timeout=server.keepalive_timeout,
                 connections=server.connections,
                 connections_per_peer=server.connections_per_peer,
+                body_min_rate=float(server.body_min_rate),
             ),
         ),
         admin=AdminSettings(listen=admin.listen, token=secrets.token),

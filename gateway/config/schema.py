@@ -90,6 +90,8 @@ class Server(Section):
     """How long the head of a request may take to arrive, on a new connection from its beginning."""
     body_timeout: Annotated[float, PlainValidator(values.duration("1s", "1h")), _DURATION_FORM] = _default("30s")
     """How long a body that is waited for may bring no byte."""
+    body_min_rate: int = Field(default=240, ge=0, le=1048576)
+    """How many bytes a second a body that is waited for has to bring, over 30 seconds; 0 for no such bound."""
     keepalive_timeout: Annotated[float, PlainValidator(values.duration("1s", "1h")), _DURATION_FORM] = _default("75s")
     """How long a connection may stay open without a request."""
     connections: int = Field(default=16384, ge=16, le=1000000)
@@ -108,7 +110,7 @@ class Admin(Section):
     listen: ListenOrNone = _default("127.0.0.1:9090")
     """Where /livez and /readyz answer, or `none` for no such listener."""
     token: SecretValue | None = None
-    """The bearer token of the session API; without it that API is off."""
+    """For the session API, which is not built yet: a token protects nothing, and is warned of."""
 
 
 class Provider(Section):

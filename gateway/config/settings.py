@@ -36,6 +36,8 @@ class ConnectionLimits:
     keepalive_timeout: float = 75.0
     connections: int = 16384
     connections_per_peer: int = 1000
+    body_min_rate: float = 240.0
+    """Bytes a second; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
-    """The listener for probes. ``listen`` None: there is none. ``token`` None: the session API is off."""
+    """The listener for probes. ``listen`` None: there is none. ``token`` is for an API that is not built yet."""
 
     listen: Listen | None
     token: Secret | None

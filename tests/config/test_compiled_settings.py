@@ -162,7 +162,8 @@ def test_the_peers_of_a_unix_socket(tmp_path):
 
 def test_limits_of_connections(tmp_path):
     written = "  header_timeout: 5s\n  body_timeout: 1m\n  keepalive_timeout: 20s\n  connections: 500\n  connections_per_peer: 20\n"
-    assert settings_of(tmp_path, {PUBLIC_URL: PUBLIC_URL + written}).server.limits == ConnectionLimits(5.0, 60.0, 20.0, 500, 20)
+    written += "  body_min_rate: 0\n"
+    assert settings_of(tmp_path, {PUBLIC_URL: PUBLIC_URL + written}).server.limits == ConnectionLimits(5.0, 60.0, 20.0, 500, 20, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -231,17 +232,22 @@ def test_stores_and_the_warning_for_one_in_clear(tmp_path, url, warned):
 @pytest.mark.parametrize(
     ("admin", "warned"),
     [
-        pytest.param("  listen: 0.0.0.0:9090\n", True, id="everywhere, without a token"),
-        pytest.param("  listen: 0.0.0.0:9090\n  token: {env: CLIENT_SECRET}\n", False, id="everywhere, with a token"),
-        pytest.param("  listen: '[::1]:9090'\n", False, id="on loopback"),
-        pytest.param("  listen: unix:/run/admin.sock\n", False, id="on a socket"),
-        pytest.param("  listen: none\n", False, id="nowhere"),
+        pytest.param("  listen: 0.0.0.0:9090\n", ["5:11 admin.listen"], id="everywhere"),
+        pytest.param(
+            "  listen: 0.0.0.0:9090\n  token: {env: CLIENT_SECRET}\n",
+            ["5:11 admin.listen", "6:10 admin.token"],
+            id="a useless token",
+        ),
+        pytest.param("  listen: '[::1]:9090'\n", [], id="on loopback"),
+        pytest.param("  listen: '[::1]:9090'\n  token: {env: CLIENT_SECRET}\n", ["6:10 admin.token"], id="on loopback, with a token"),
+        pytest.param("  listen: unix:/run/admin.sock\n", [], id="on a socket"),
+        pytest.param("  listen: none\n", [], id="nowhere"),
     ],
 )
-def test_an_admin_listener_beyond_loopback_without_a_token_is_a_warning(tmp_path, admin, warned):
+def test_an_admin_listener_beyond_loopback_is_a_warning_and_so_is_a_token_without_use(tmp_path, admin, warned):
     (tmp_path / "gateway.yaml").write_text(damaged({ADMIN_LISTEN: admin}))
     _, warnings = load_settings(tmp_path / "gateway.yaml", environ=ENVIRON | {"CLIENT_SECRET": "one-secret-without-spaces"})
-    assert len(warnings) == warned
+    assert [str(warning).rpartition("gateway.yaml:")[2].partition(": ")[0] for warning in warnings] == warned
 
 
 def test_routes_and_upstreams(tmp_path):

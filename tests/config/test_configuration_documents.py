@@ -52,9 +52,8 @@ def default_of(section, key):
 
 def test_the_example_is_accepted_without_a_warning(tmp_path):
     (tmp_path / "secrets").mkdir()
-    for name, content in {"session_key": base64url(A_KEY), "admin_token": "0123456789abcdef"}.items():
-        (tmp_path / "secrets" / name).write_text(content)
-        (tmp_path / "secrets" / name).chmod(0o600)
+    (tmp_path / "secrets" / "session_key").write_text(base64url(A_KEY))
+    (tmp_path / "secrets" / "session_key").chmod(0o600)
     (tmp_path / "config.yaml").write_text(EXAMPLE)
     settings, warnings = load_settings(tmp_path / "config.yaml", environ={"GATEWAY_CLIENT_SECRET": "s3cret"})
     assert warnings == ()
