@@ -1,8 +1,11 @@
-"""The head of a request by the letter of RFC 9112, or not at all: it stops what aiohttp's parser lets through and others read otherwise.
+"""The head of a request in one reading, or not at all: it stops what aiohttp's parser lets through and others read otherwise.
 
 Answers request smuggling (SM), two Hosts, absolute targets that name another host than Host does, and heads larger than anybody needs.
 aiohttp's parser comes first and is strict: it refuses bare CR and LF, NUL, obs-fold, spaces before the colon, sizes and lengths that are no
 numbers. Its C build is the one that these rules stand on; without it nothing listens (``listener.check_parser``).
+
+Not seen here, since the parser does not tell: two spaces within the request line, empty lines before it, ``RTSP/`` or ``ICE/`` in place of
+``HTTP/``. Each has one reading, as HTTP of the same version, which is judged and written anew: no app sees how it came.
 """
 
 from __future__ import annotations

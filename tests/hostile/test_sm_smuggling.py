@@ -276,9 +276,16 @@ async def test_sm_44_a_request_in_a_trailer_is_a_trailer(sender: Sender) -> None
 
 
 async def test_sm_55_two_spaces_are_sent_on_as_one(sender: Sender) -> None:
-    """SM-55: the one leniency of the parser in a request line; nothing in it can be read in two ways."""
+    """SM-55: a leniency of the parser in a request line; nothing in it can be read in two ways."""
     head = sender.head(b"GET").replace(b"GET ", b"GET   ")
     await sender.accepted(head + b"\r\n", method="GET")
+
+
+@pytest.mark.parametrize(("method", "protocol"), [(b"GET", b"RTSP/1.1"), (b"SOURCE", b"ICE/1.1")])
+async def test_sm_55_another_protocols_name_is_read_and_sent_on_as_http(sender: Sender, method: bytes, protocol: bytes) -> None:
+    """SM-55: the other one. What the app sees is the request that was judged."""
+    head = sender.head(method).replace(b"HTTP/1.1", protocol, 1)
+    await sender.accepted(head + b"\r\n", method=method.decode())
 
 
 @pytest.mark.parametrize("piece", [b"1;" + b"e" * 100 + b"\r\nx\r\n"])
