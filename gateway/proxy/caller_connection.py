@@ -1,9 +1,10 @@
 """A caller's connection that waits for nothing without end: heads and bodies come in time and in bounds, and broken ones are noticed.
 
-Answers SL-01 and SL-02 (aiohttp keeps a connection with half a head for as long as an idle one), SL-10 (pipelined requests wait in a queue
-of 32, and the rest in the kernel), and SM-35, SM-37: when a chunk is malformed, aiohttp 3.14 queues a 400 behind the request in flight and
-leaves that request's reader waiting for bytes that will never come; here the reader hears of it at once. No request costs a timer: whoever
-runs the server calls ``check`` of every connection now and then. The server's connections derive from this one.
+Answers SL-01 and SL-02 (aiohttp keeps a connection with half a head for as long as an idle one, and waits for ever for a body of which a
+byte comes now and then), SL-10 (pipelined requests wait in a queue of 32, and the rest in the kernel), and SM-35, SM-37: when a chunk is
+malformed, aiohttp 3.14 queues a 400 behind the request in flight and leaves that request's reader waiting for bytes that will never come;
+here the reader hears of it at once. No request costs a timer: whoever runs the server calls ``check`` of every connection now and then. The
+server's connections derive from this one.
 
 Answers IH-10 and SM-43 across requests as well: aiohttp 3.14 keeps the last trailer of a chunked body and makes it the first header of the
 next request on the connection, which behind a proxy is somebody else's. So a connection goes on after a chunked body only when that had no
@@ -12,7 +13,7 @@ trailers, and nothing came with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -34,6 +35,9 @@ log = logs.get("proxy")
 MAX_UNFINISHED_HEAD = 84 * 1024
 """Bytes of a head that is not whole yet: a target of 16 KiB, headers of 64 KiB, and what is between them."""
 
+PACED_OVER: Final = 30.0
+"""Seconds over which the rate of a body is taken: pauses are no fault, being slow without end is."""
+
 _NO_TRAILERS = b"\r\n0\r\n\r\n"
 """How a chunked body without trailers ends. None with trailers does: a trailer has a colon."""
 
@@ -41,9 +45,30 @@ _NO_TRAILERS = b"\r\n0\r\n\r\n"
 class CallerConnection(web.RequestHandler):
     """aiohttp's connection, with limits on time and size, and honest about malformed bodies. Times are seconds."""
 
-    __slots__ = ("_body_timeout", "_chunked", "_head_bytes", "_head_since", "_header_timeout", "_recent", "_stalled_at", "_stalled_since")
+    __slots__ = (
+        "_body_min_rate",
+        "_body_timeout",
+        "_chunked",
+        "_head_bytes",
+        "_head_since",
+        "_header_timeout",
+        "_paced",
+        "_paced_at",
+        "_paced_since",
+        "_recent",
+        "_stalled_at",
+        "_stalled_since",
+    )
 
-    def __init__(self, manager: web.Server, *, header_timeout: float = 15.0, body_timeout: float = 30.0, **options: Any) -> None:
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        header_timeout: float = 15.0,
+        body_timeout: float = 30.0,
+        body_min_rate: float = 240.0,
+        **options: Any,
+    ) -> None:
         super().__init__(manager, **options)
         self._header_timeout = header_timeout
         self._body_timeout = body_timeout
@@ -53,6 +78,11 @@ class CallerConnection(web.RequestHandler):
         self._stalled_since = 0.0
         """When a body that is waited for was first seen where it still is; 0 while none is waited for."""
         self._stalled_at = 0
+        self._body_min_rate = body_min_rate
+        self._paced: StreamReader | None = None
+        """The body that is waited for without a break since ``_paced_since``, when ``_paced_at`` bytes of it were here."""
+        self._paced_since = 0.0
+        self._paced_at = 0
         self._chunked: StreamReader | None = None
         """The chunked body that is being received."""
         self._recent = b""
@@ -95,6 +125,7 @@ class CallerConnection(web.RequestHandler):
     def check(self, now: float) -> None:
         """End what takes too long by the loop's time ``now``: a head with 408, or silently when nothing came, and the wait for a body."""
         if self._waiter is not None:
+            self._paced = None
             if self._head_since and now - self._head_since >= self._header_timeout and not self._close:
                 if self._head_bytes:
                     self._refuse(RequestTimeout("a head that did not arrive in time"))
@@ -105,12 +136,26 @@ class CallerConnection(web.RequestHandler):
         if request is None:
             return
         body = request.content
+        stands = bool(self._stalled_since) and body.total_bytes == self._stalled_at
         if body.is_eof() or body._waiter is None:  # noqa: SLF001 - whether somebody waits for it; the minor version is pinned
-            self._stalled_since = 0.0
-        elif not self._stalled_since or body.total_bytes != self._stalled_at:
-            self._stalled_since, self._stalled_at = now, body.total_bytes
-        elif now - self._stalled_since >= self._body_timeout:
+            self._stalled_since, self._paced = 0.0, None
+        elif stands and now - self._stalled_since >= self._body_timeout:
             body.set_exception(RequestTimeout("a body that stopped coming"))
+        elif self._is_slow(body, now):
+            body.set_exception(RequestTimeout("a body that came too slowly"))
+        elif not stands:
+            self._stalled_since, self._stalled_at = now, body.total_bytes
+
+    def _is_slow(self, body: StreamReader, now: float) -> bool:
+        """Whether a body that is waited for came at less than the least rate. Only time in which it is waited for counts."""
+        if self._paced is body:
+            seconds = now - self._paced_since
+            if seconds < PACED_OVER:
+                return False
+            if body.total_bytes - self._paced_at < self._body_min_rate * seconds:
+                return True
+        self._paced, self._paced_since, self._paced_at = body, now, body.total_bytes
+        return False
 
     @override
     def _process_keepalive(self) -> None:

@@ -49,6 +49,13 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._tick = TICK
         self._closed = False
+        self.uploads: dict[str, int] = {}
+        """How many bodies are still coming, by caller: ``UploadShares`` counts."""
+
+    @property
+    def most(self) -> int:
+        """How many connections there may be."""
+        return self._limits.connections
 
     @property
     def load(self) -> int:

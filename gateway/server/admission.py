@@ -41,7 +41,7 @@ class Admission:
         """
         if self.open >= self._most:
             return None
-        site = _TRUSTED if not peer or (not share and self._proxies.trusts(peer)) else _site(peer)
+        site = _TRUSTED if not peer or (not share and self._proxies.trusts(peer)) else network_of(peer)
         if site is not _TRUSTED:
             count = self._by_site.get(site, 0)
             if count >= self._most_of_one:
@@ -73,7 +73,8 @@ def connections_by_descriptors() -> int:
     return 1_000_000 if soft == resource.RLIM_INFINITY else max(1, (soft - SPARE_DESCRIPTORS) * 3 // 4)
 
 
-def _site(peer: str) -> str:
+def network_of(peer: str) -> str:
+    """Whom ``peer`` counts as: itself, or the network of an IPv6 address."""
     address = read_address(peer)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, ONE_SITE), strict=False))

@@ -24,7 +24,7 @@ from gateway.server import refusals
 from gateway.server.application import check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.login import ask_to_sign_in, send_to_provider
-from gateway.server.peers import client_of
+from gateway.server.peers import client_of, share_of
 from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
 from gateway.telemetry import logs
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.access.routes import Route
+    from gateway.proxy.connector import Upstream
     from gateway.server.asked import Asked
     from gateway.server.parts import Parts, Site
 
@@ -96,23 +97,28 @@ class Entry:
         if session is not None and "Upgrade" in request.headers and asks_for_websocket(request.raw_headers):
             check_origin(request, site)
         client = client_of(request, parts.settings.server.trusted_proxies)
-        tokens = None
-        if session is not None and route.index in parts.token_routes:
-            tokens = await parts.sessions.tokens(session.handle)
-        return await forward(
-            request,
-            upstream,
-            target=(rewritten(asked.target, route) if route.strip_prefix or route.add_prefix else asked.target).raw,
-            identity=identity_headers(
-                session.session.identity if session is not None else None,
-                route.identity,
-                None if tokens is None else (tokens.access_token, tokens.id_token),
-            ),
-            forwarded=forwarded_headers(site.origin, client, route.path.removesuffix("/") if route.strip_prefix else ""),
-            rules=parts.header_rules,
-            hold=partial(parts.live.hold, session),
-            tunnels=parts.settings.tunnels[route.index],
-        )
+        whole = None if request.content.is_eof() else _count_upload(request, upstream, client, parts)
+        try:
+            tokens = None
+            if session is not None and route.index in parts.token_routes:
+                tokens = await parts.sessions.tokens(session.handle)
+            return await forward(
+                request,
+                upstream,
+                target=(rewritten(asked.target, route) if route.strip_prefix or route.add_prefix else asked.target).raw,
+                identity=identity_headers(
+                    session.session.identity if session is not None else None,
+                    route.identity,
+                    None if tokens is None else (tokens.access_token, tokens.id_token),
+                ),
+                forwarded=forwarded_headers(site.origin, client, route.path.removesuffix("/") if route.strip_prefix else ""),
+                rules=parts.header_rules,
+                hold=partial(parts.live.hold, session),
+                tunnels=parts.settings.tunnels[route.index],
+            )
+        finally:
+            if whole is not None:
+                whole()
 
     async def _own_endpoint(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         check_endpoint(path.removeprefix(self._prefix), request.method)
@@ -126,6 +132,16 @@ class Entry:
         if "Upgrade" in request.headers or not request.content.is_eof():
             response.force_close()
         return response
+
+
+def _count_upload(request: web.BaseRequest, upstream: Upstream, client: str, parts: Parts) -> Callable[[], None] | None:
+    """A body that is still coming counts for its caller until it is here, or until what is returned was called. Raises UpstreamBusy."""
+    sharer = share_of(request, parts.settings.server.trusted_proxies, client)
+    if sharer is None:
+        return None
+    whole = upstream.uploads.begin(sharer)
+    request.content.on_eof(whole)
+    return whole
 
 
 def _closing_if_unread(request: web.BaseRequest, response: web.Response) -> web.Response:

@@ -189,6 +189,7 @@ class PublicServer(web.Server):
             "keepalive_timeout": limits.keepalive_timeout,
             "header_timeout": limits.header_timeout,
             "body_timeout": limits.body_timeout,
+            "body_min_rate": limits.body_min_rate,
             "lingering_time": LINGER_SECONDS,
             "max_line_size": TARGET_BYTES,
             "max_field_size": HEADER_LINE_BYTES,

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.access.trusted_proxies import UNKNOWN_CLIENT
+from gateway.server.admission import network_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,6 +34,13 @@ def client_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
     if proxies and not _is_unnamed(request):
         lines = [value for name, value in request.raw_headers if len(name) == _XFF_LENGTH and name.lower() == _XFF]
     return proxies.client(request.remote, lines)
+
+
+def share_of(request: web.BaseRequest, proxies: TrustedProxies, client: str) -> str | None:
+    """As whom ``client_of``'s answer has shares; None where it stands for many, being a trusted proxy's own address or none."""
+    if client == UNKNOWN_CLIENT or (proxies.trusts(client) and not _is_unnamed(request)):
+        return None
+    return network_of(client)
 
 
 def _is_unnamed(request: web.BaseRequest) -> bool:

@@ -153,7 +153,7 @@ async def test_a_body_that_stops_coming_ends_the_wait_for_it():
 
 
 async def test_a_body_that_moves_has_all_the_time_it_needs():
-    async with public(body_timeout=30.0) as served, caller(served) as (reader, writer):
+    async with public(body_timeout=30.0, body_min_rate=0.0) as served, caller(served) as (reader, writer):
         writer.write(UPLOAD)
         await served.begun.wait()
         for index in range(6):
@@ -166,6 +166,40 @@ async def test_a_body_that_moves_has_all_the_time_it_needs():
             )
         head = await reader.readuntil(b"\r\n\r\n")
         assert b" 200 " in head
+
+
+async def test_sl_02_a_body_that_comes_too_slowly_ends_the_wait_for_it():
+    """A byte now and then is no silence, and would hold a connection to the app for as long as its sender likes."""
+    async with public(body_min_rate=1.0) as served, caller(served) as (reader, writer):
+        writer.write(UPLOAD.replace(b"6", b"100000"))
+        await served.begun.wait()
+        size = 0
+        for seconds, piece in ((0, b"x" * 40), (20, b"x" * 40), (31, b"x" * 5), (51, b"x" * 5), (62, b"")):
+            writer.write(piece)
+            size += len(piece)
+            await served.until(
+                lambda size=size: any(
+                    one._current_request.content.total_bytes == size and one._current_request.content._waiter
+                    for one in served.server.connections
+                )
+            )
+            assert served.failures == []
+            served.pass_time(seconds)
+        assert answers(await reader.read())[0].status == 408
+        assert [failure.detail for failure in served.failures] == ["a body that came too slowly"]
+
+
+async def test_the_rate_of_one_body_is_nothing_to_the_next():
+    async with public(body_min_rate=1.0) as served, caller(served) as (reader, writer):
+        for number, size in enumerate((100, 6)):
+            served.begun.clear()
+            writer.write(UPLOAD.replace(b"6", b"%d" % size) + b"x" * (size - 1))
+            await served.begun.wait()
+            await served.until(lambda: all(one._current_request.content._waiter for one in served.server.connections))
+            served.pass_time(40.0 * number)
+            writer.write(b"x")
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(size)
 
 
 async def test_nobody_is_hurried_whose_body_is_not_waited_for():
