@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import aiohttp
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from gateway.errors import StoreUnavailable
+from gateway.proxy.websocket_frames import SESSION_ENDED
+from gateway.session.sessions import Found
 from tests.support.fake_provider import REMOVED
 from tests.support.house import house
 from tests.support.user_agent import FETCH, NAVIGATION, UserAgent, forms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, MutableMapping
 
+    from gateway.proxy.websocket_frames import Ending
     from tests.support.house import House
     from tests.support.user_agent import Answer
 
@@ -250,3 +257,43 @@ async def test_the_admin_listener_says_no_more_than_it_must(home: House, path: s
     assert answer.status == status
     assert answer.header("Server") == "gateway"
     assert answer.header("Cache-Control") == "no-store"
+
+
+class Open:
+    """Something that a session holds open."""
+
+    endless, idle, heard, moved = True, math.inf, 0, 0
+
+    def __init__(self) -> None:
+        self.endings: list[Ending] = []
+
+    def end(self, ending: Ending) -> None:
+        self.endings.append(ending)
+
+
+async def test_a_sign_out_has_ended_everything_before_anything_is_said(home: House, browser: UserAgent) -> None:
+    """A log that fails keeps nobody signed in, here or at the provider."""
+    await browser.open(home.url + "/")
+    held = {"Cookie": cookie_header(browser)}
+    (site,) = home.parts.sites.values()
+    found = await home.parts.sessions.find([held["Cookie"].encode()], site.names)
+    assert isinstance(found, Found)
+    channel = Open()
+    home.parts.live.hold(found, channel)
+
+    def failing(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+        if event["event"] in {"session.ended", "session.connections_ended"}:
+            raise BrokenPipeError
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[failing])
+    try:
+        with suppress(aiohttp.ClientError):
+            await sign_out(home, held)
+    finally:
+        structlog.configure(**before)
+    assert channel.endings == [SESSION_ENDED]
+    await home.parts.detached.drain(5)
+    assert len(home.provider.revoke_requests) >= 1
+    assert (await browser.ask(home.url + "/", headers=FETCH | held)).status == 401
