@@ -168,7 +168,7 @@ async def _pour(connection: UpstreamConnection, downstream: Downstream) -> bool:
             connection.resume()
     except GatewayError as failure:
         # The head is out: the only honest word left is a connection that visibly breaks off.
-        log.warning("answer.broken_off", code=failure.code, detail=failure.detail)
+        log.warning("answer.broken_off", error=failure.code, detail=failure.detail)
         return False
     return True
 
