@@ -7,6 +7,7 @@ each, to the app.
 from __future__ import annotations
 
 import resource
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Final
 
@@ -73,6 +74,7 @@ def connections_by_descriptors() -> int:
     return 1_000_000 if soft == resource.RLIM_INFINITY else max(1, (soft - SPARE_DESCRIPTORS) * 3 // 4)
 
 
+@lru_cache(maxsize=4096)
 def network_of(peer: str) -> str:
     """Whom ``peer`` counts as: itself, or the network of an IPv6 address."""
     address = read_address(peer)
