@@ -125,7 +125,7 @@ async def test_sl_05_one_peer_holds_its_share_and_no_more(house: House) -> None:
                 await asyncio.sleep(0.02)
         await alive(house)
     await served(house)
-    assert 1 <= len(house.logged("connections.full")) < 5
+    assert 1 <= len(await house.hears("connections.full")) < 5
 
 
 @pytest.mark.parametrize(

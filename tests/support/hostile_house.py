@@ -337,6 +337,13 @@ class House:
         lines = (line for line in self.gateway.log[since:].splitlines() if line.startswith("{"))
         return [entry for entry in map(json.loads, lines) if entry.get("event") == event]
 
+    async def hears(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of an event, once there is one: a line is written beside the answer, and not before it."""
+        async with asyncio.timeout(PATIENCE):
+            while not (lines := self.logged(event)):
+                await asyncio.sleep(0.01)
+        return lines
+
     async def close(self) -> None:
         self.provider.tell_the_sweep()
         await self.redis.aclose()
