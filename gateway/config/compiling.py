@@ -139,6 +139,7 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
             keys=secrets.keys,
             lifetimes=Lifetimes(idle=session.idle, lifetime=session.lifetime, login=session.login),
             return_to=tuple(session.return_to),
+            outage_grace=session.outage_grace,
         ),
         routes=Routes([_route(index, route) for index, route in enumerate(routes)]),
         upstreams=tuple(upstream_settings(route, base) for route in routes),

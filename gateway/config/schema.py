@@ -175,6 +175,8 @@ class Session(Section):
     """A session ends this long after its sign-in, used or not."""
     login: Annotated[float, PlainValidator(values.duration("1m", "1h")), _DURATION_FORM] = _default("10m")
     """How long a login may take from the first redirect to the callback."""
+    outage_grace: Annotated[float, PlainValidator(values.duration("0s", "1h")), _DURATION_FORM] = _default("30s")
+    """How long the sessions that a process knows serve on after the store's last word; 0 not at all."""
     return_to: list[Annotated[str, _reader(addresses.read_return_origin), _written("^https?://[^/?#@]+$")]] = Field(
         default=[], max_length=MAX_LIST
     )

@@ -72,6 +72,7 @@ class SessionSettings:
     keys: tuple[bytes, ...]
     lifetimes: Lifetimes
     return_to: tuple[str, ...]
+    outage_grace: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from gateway.server.application import check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.login import ask_to_sign_in, send_to_provider
 from gateway.server.peers import client_of, share_of
+from gateway.server.rendered import rendered_identity
 from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
 from gateway.telemetry import logs
@@ -72,7 +73,7 @@ class Entry:
         route = parts.settings.routes.match(site.origin.authority, asked.target)
         found = None
         if route.access is not Access.PUBLIC:
-            found = await parts.sessions.find(asked.cookies, site.names)
+            found = parts.sessions.cached(asked.cookies, site.names) or await parts.sessions.find(asked.cookies, site.names)
         session = found if isinstance(found, Found) else None
 
         verdict = decide(route, session.session.identity if session is not None else None)
@@ -99,18 +100,11 @@ class Entry:
         client = client_of(request, parts.settings.server.trusted_proxies)
         whole = None if request.content.is_eof() else _count_upload(request, upstream, client, parts)
         try:
-            tokens = None
-            if session is not None and route.index in parts.token_routes:
-                tokens = await parts.sessions.tokens(session.handle)
             return await forward(
                 request,
                 upstream,
                 target=(rewritten(asked.target, route) if route.strip_prefix or route.add_prefix else asked.target).raw,
-                identity=identity_headers(
-                    session.session.identity if session is not None else None,
-                    route.identity,
-                    None if tokens is None else (tokens.access_token, tokens.id_token),
-                ),
+                identity=() if session is None else await self._identity(session, route),
                 forwarded=forwarded_headers(site.origin, client, route.path.removesuffix("/") if route.strip_prefix else ""),
                 rules=parts.header_rules,
                 hold=partial(parts.live.hold, session),
@@ -119,6 +113,15 @@ class Entry:
         finally:
             if whole is not None:
                 whole()
+
+    async def _identity(self, session: Found, route: Route) -> tuple[tuple[bytes, bytes], ...]:
+        parts = self._parts
+        if route.index not in parts.token_routes:
+            return rendered_identity(session, route.index, route.identity)
+        tokens = await parts.sessions.tokens(session.handle)
+        return identity_headers(
+            session.session.identity, route.identity, None if tokens is None else (tokens.access_token, tokens.id_token)
+        )
 
     async def _own_endpoint(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         check_endpoint(path.removeprefix(self._prefix), request.method)

@@ -1,8 +1,10 @@
 """What is open, by session: whoever ends a session here ends it at once, and what ended elsewhere is noticed within the second.
 
 Answers "a sign-out, an expiry or an ended session closes it" for tunnels, event streams, downloads and uploads. One timer a process looks
-at them twice a second, and only while something is open: it ends what outlived its session or stood idle for too long, and asks the store
-which of these sessions live on, since another replica or an operator may have ended one. An outage of the store ends nobody (invariant 9).
+at them twice a second, and only while something is open: it ends what outlived its session or stood idle for too long. Whether a session
+lives on is asked of the store as soon as the store tells that it changed, and when its idle time has run out as far as this process knows;
+while the store tells no changes, at every look, since another replica or an operator may have ended one. An outage of the store ends nobody
+(invariant 9).
 
 What a browser sends through a tunnel or in a long upload is use of its session; what an application sends is not, or a forgotten tab with
 an event stream would stay signed in for ever.
@@ -53,13 +55,14 @@ class _Watched:
 class _Holder:
     """All that one session holds open; ``found`` None stands for everybody who came without one."""
 
-    __slots__ = ("expires", "handle", "last_seen", "told", "used", "watched")
+    __slots__ = ("changed", "expires", "handle", "last_seen", "told", "used", "watched")
 
     def __init__(self, found: Found | None) -> None:
         self.handle: Handle | None = None if found is None else found.handle
         self.expires = 0.0 if found is None else float(found.session.expires)
         self.last_seen = 0.0 if found is None else found.last_seen
         self.used = False
+        self.changed = False
         self.told = False
         self.watched: dict[Held, _Watched] = {}
 
@@ -76,7 +79,9 @@ class Live:
         self._asking: asyncio.Task[None] | None = None
         self._rest_until = 0.0
         self._outage = False
+        self._closed = False
         self._stopping: Ending | None = None
+        sessions.on_change(self._changed)
 
     def __len__(self) -> int:
         return sum(len(holder.watched) for holder in self._holders.values())
@@ -95,6 +100,9 @@ class Live:
             if len(holder.watched) >= MOST_OF_A_SESSION:
                 raise TooManyOpen(f"{MOST_OF_A_SESSION} connections of one session are open")
             holder.last_seen = max(holder.last_seen, found.last_seen)
+        if found is not None and not self._sessions.watches(found.handle):
+            # What the store told between finding it and now was told to nobody who knew that this is open.
+            holder.changed = True
         holder.watched[held] = _Watched(held, self._monotonic())
         if self._stopping is not None and held.endless:
             # It came while the process ends: it hears so as soon as it stands.
@@ -130,6 +138,7 @@ class Live:
 
     async def close(self) -> None:
         """Look no more. What is open stays open: its listener closes it."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -151,8 +160,19 @@ class Live:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(EVERY, self._tick)
         self._look()
-        if (self._asking is None or self._asking.done()) and loop.time() >= self._rest_until:
-            self._asking = loop.create_task(self._ask_and_rest())
+        if loop.time() >= self._rest_until:
+            self._begin_asking()
+
+    def _changed(self, key: str | None) -> None:
+        """The store told that this session changed, or that any may have."""
+        holders = self._holders.values() if key is None else filter(None, (self._holders.get(key),))
+        for holder in holders:
+            holder.changed = True
+            self._begin_asking()
+
+    def _begin_asking(self) -> None:
+        if not self._closed and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.get_running_loop().create_task(self._ask_and_rest())
 
     def _look(self) -> None:
         """What can be seen without waiting: absolute ends, silence, and use."""
@@ -176,7 +196,10 @@ class Live:
         known = [(holder.handle, holder) for holder in list(self._holders.values()) if holder.handle is not None]
         try:
             for first in range(0, len(known), ASKED_AT_ONCE):
-                await self._ask_of(known[first : first + ASKED_AT_ONCE])
+                await self._note_uses(known[first : first + ASKED_AT_ONCE])
+            asked = [(handle, holder) for handle, holder in known if self._is_to_be_asked(holder)]
+            for first in range(0, len(asked), ASKED_AT_ONCE):
+                await self._ask_of(asked[first : first + ASKED_AT_ONCE])
         except StoreUnavailable as failure:
             if not self._outage:
                 log.warning("live.store_unavailable", detail=failure.detail)
@@ -184,12 +207,27 @@ class Live:
         else:
             self._outage = False
 
-    async def _ask_of(self, known: Sequence[tuple[Handle, _Holder]]) -> None:
+    def _is_to_be_asked(self, holder: _Holder) -> bool:
+        return holder.changed or not self._sessions.told_of_changes or self._sessions.stood_idle(holder.last_seen)
+
+    async def _note_uses(self, known: Sequence[tuple[Handle, _Holder]]) -> None:
         used = [(handle.key, holder) for handle, holder in known if holder.used]
         noted = await self._sessions.note_uses({key: holder.last_seen for key, holder in used}) if used else {}
         for key, holder in used:
             holder.last_seen = max(holder.last_seen, noted[key])
             holder.used = False
+
+    async def _ask_of(self, known: Sequence[tuple[Handle, _Holder]]) -> None:
+        for _, holder in known:
+            holder.changed = False
+        try:
+            await self._end_the_dead(known)
+        except StoreUnavailable:
+            for _, holder in known:
+                holder.changed = True
+            raise
+
+    async def _end_the_dead(self, known: Sequence[tuple[Handle, _Holder]]) -> None:
         alive = await self._sessions.still_alive({handle.key: holder.last_seen for handle, holder in known})
         for handle, holder in known:
             last_seen = alive.get(handle.key)

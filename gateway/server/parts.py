@@ -77,7 +77,13 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     """Compose the gateway. Nothing is contacted: it starts while the provider and the store are down."""
     keyring = Keyring(settings.session.keys)
     sites = {origin: _site(origin, settings) for origin in settings.server.origins}
-    sessions = Sessions(keyring, open_store(settings.session.store, clock=clock), settings.session.lifetimes, clock=clock)
+    sessions = Sessions(
+        keyring,
+        open_store(settings.session.store, clock=clock),
+        settings.session.lifetimes,
+        clock=clock,
+        outage_grace=settings.session.outage_grace,
+    )
     return Parts(
         settings=settings,
         keyring=keyring,

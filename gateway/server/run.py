@@ -90,6 +90,7 @@ async def running(settings: Settings, *, sockets: Sockets | None = None, stop: S
     loop = asyncio.get_running_loop()
     parts = open_parts(settings)
     parts.upstreams.start()
+    parts.sessions.start()
     readiness = Readiness()
     endpoints = web.AppRunner(build_application(parts), access_log=None)
     await endpoints.setup()

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.oidc import base64url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 16
@@ -63,10 +63,18 @@ class Keyring:
     def __init__(self, keys: Sequence[bytes]) -> None:
         """Take 32-byte keys, newest first; ``ValueError`` for none, for other lengths and for one key twice."""
         self._keys = _server_keys(keys)
+        self._on_replaced: list[Callable[[], None]] = []
 
     def replace(self, keys: Sequence[bytes]) -> None:
         """Use these keys from now on, at once; ``ValueError`` as in the constructor, with the old keys kept."""
-        self._keys = _server_keys(keys)
+        before, self._keys = self._keys, _server_keys(keys)
+        if self._keys != before:
+            for told in self._on_replaced:
+                told()
+
+    def on_replaced(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called when other keys came: what the old ones opened may not open any more."""
+        self._on_replaced.append(told)
 
     def seal(self, purpose: Purpose, plaintext: bytes, *, bound_to: BoundTo) -> str:
         """Base64url text (no padding) of 37 bytes more than ``plaintext``, sealed under the newest key."""

@@ -1,4 +1,4 @@
-"""Sessions: found by cookie, begun by a finished sign-in, ended for good. The one file of this room that waits for a store.
+"""Sessions: found by cookie, begun by a finished sign-in, ended for good. The one face that this room shows.
 
 Answers invariants 5 to 7 and 9: a session is born from verified claims under a new id, together with the end of the one it replaces; an
 outage is ``StoreUnavailable``, never "nobody"; of two live sessions in one request neither is taken (CK-07).
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from gateway.errors import IdTokenRefused, ProviderFailed, StoreUnavailable
-from gateway.session.cookies import cookie_values
-from gateway.session.handle import Handle, hashed, new_handle, open_handle
-from gateway.session.lifecycle import ended, idle_expires, touch_due
+from gateway.errors import IdTokenRefused, ProviderFailed
+from gateway.session.cache import SessionCache
+from gateway.session.finding import MAX_CANDIDATES, Finding
+from gateway.session.found import Absent, Found
+from gateway.session.handle import Handle, hashed, new_handle
+from gateway.session.lifecycle import TOUCH_FRACTION, touch_due
 from gateway.session.login import CLOCK_SKEW
-from gateway.session.record import Session, session_from_bytes, session_to_bytes
+from gateway.session.notes import Notes
+from gateway.session.record import Session, session_to_bytes
 from gateway.session.sealing import Purpose, open_with, seal_with
 from gateway.session.store.protocol import MAX_VALUE, NewSession
 from gateway.session.token_record import tokens_from_bytes, tokens_to_bytes
@@ -33,75 +35,64 @@ if TYPE_CHECKING:
     from gateway.session.sealing import Keyring
     from gateway.session.store.protocol import SessionStore
 
-MAX_CANDIDATES: Final = 8
-"""Different cookies of our name in one request; more are tossed at us, and none of them is taken."""
+__all__ = ["MAX_CANDIDATES", "Absent", "Found", "Sessions"]
+
 STORE_GRACE: Final = 60.0
 """Seconds that the store keeps an idle time beyond its end, so that the end is judged here, to the second, and not by the store's timer."""
-
-AbsentReason = Literal["none", "unreadable", "ended", "idle", "expired", "ambiguous"]
+OUTAGE_GRACE: Final = 30.0
+"""Seconds that a session's copy serves after the store's last word, unless configured otherwise."""
 
 log = logs.get("session")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A live session. ``last_seen`` and ``idle_expires`` are epoch seconds."""
-
-    session: Session
-    handle: Handle
-    last_seen: float
-    idle_expires: float
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """No session, and why. ``handles`` are those of the live sessions when several were presented: whoever ends them ends all."""
-
-    reason: AbsentReason
-    handles: tuple[Handle, ...] = ()
 
 
 class Sessions:
     """All that the gateway does with sessions. Every method that waits raises ``StoreUnavailable`` in an outage."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, and what tests put in the place of time and chance
         self,
         keyring: Keyring,
         store: SessionStore,
         lifetimes: Lifetimes,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         randomness: Callable[[int], bytes] = secrets.token_bytes,
+        outage_grace: float = OUTAGE_GRACE,
     ) -> None:
         self._keyring = keyring
         self._store = store
         self._lifetimes = lifetimes
         self._clock = clock
         self._randomness = randomness
+        self._cache = SessionCache(outage_grace=outage_grace, monotonic=monotonic)
+        self._notes = Notes(store, kept=lifetimes.idle + STORE_GRACE, worth=lifetimes.idle / TOUCH_FRACTION, clock=clock)
+        self._finding = Finding(keyring, store, lifetimes, cache=self._cache, notes=self._notes, clock=clock)
+        keyring.on_replaced(self._cache.clear)
 
-    async def find(self, cookie_headers: Sequence[bytes], names: CookieNames) -> Found | Absent:
-        """The one live session of these raw Cookie lines; ``HeadersRefused`` for lines that are no cookies (CK-17).
+    def start(self) -> None:
+        """Keep copies of opened sessions from now on, as long as the store tells every change. Without it every find reads the store."""
+        self._store.follow(self._cache)
 
-        The use is noted when a tenth of the idle time has passed since the last note; a note that fails does not fail the request.
-        """
-        candidates = set(cookie_values(cookie_headers, names.session.encode()))
-        if not candidates:
-            return Absent("none")
-        if len(candidates) > MAX_CANDIDATES:
-            return Absent("ambiguous")
-        opened = (open_handle(self._keyring, candidate, names) for candidate in candidates)
-        handles = {handle.key: handle for handle in opened if handle is not None}
-        if not handles:
-            return Absent("unreadable")
-        now = self._clock()
-        outcomes = [await self._read(handle, now) for handle in handles.values()]
-        live = [outcome for outcome in outcomes if isinstance(outcome, Found)]
-        if len(live) > 1:
-            return Absent("ambiguous", handles=tuple(found.handle for found in live))
-        if live:
-            return await self._used(live[0])
-        # Several dead sessions: the reason does not depend on the order in which the browser sent them.
-        return Absent(min(outcome for outcome in outcomes if not isinstance(outcome, Found)))
+    def on_change(self, changed: Callable[[str | None], None]) -> None:
+        """Have ``changed`` called with the store key of each session that was written or ended; with None, any of them may have been."""
+        self._cache.watch(changed)
+
+    @property
+    def told_of_changes(self) -> bool:
+        """Whether the store tells every change right now."""
+        return self._cache.is_followed
+
+    def watches(self, handle: Handle) -> bool:
+        """Whether this session is as this process knows it, and every change of it will be told."""
+        return handle.key in self._cache
+
+    def cached(self, cookie_headers: Sequence[bytes], names: CookieNames) -> Found | None:
+        """See ``Finding.cached``: the session if this process knows it, without waiting; None says nothing, and ``find`` finds out."""
+        return self._finding.cached(cookie_headers, names)
+
+    async def find(self, cookie_headers: Sequence[bytes], names: CookieNames, *, extend: bool = True) -> Found | Absent:
+        """See ``Finding.find``: the one live session of these raw Cookie lines, or why there is none."""
+        return await self._finding.find(cookie_headers, names, extend=extend)
 
     async def begin(self, signed_in: SignedIn, identity: Identity, names: CookieNames, *, replaces: tuple[str, ...]) -> tuple[str, Found]:
         """A session under a new id, and the value of its cookie; the sessions under the store keys ``replaces`` are destroyed with it.
@@ -134,8 +125,12 @@ class Sessions:
             lifetime=session.expires - now,
             idle=self._lifetimes.idle + STORE_GRACE,
         )
-        await self._store.create(new, replaces=replaces)
-        return cookie, self._found(session, handle, last_seen / 1000)
+        self._forget(*replaces)
+        try:
+            await self._store.create(new, replaces=replaces)
+        finally:
+            self._forget(*replaces)
+        return cookie, self._finding.found(session, handle, last_seen / 1000)
 
     async def still_alive(self, known: Mapping[str, float]) -> dict[str, float]:
         """Of sessions by store key, with the last use that is known here, those that live on, with the last use that is known then.
@@ -155,16 +150,15 @@ class Sessions:
                 del alive[key]
         return alive
 
-    async def note_use(self, handle: Handle, *, last_seen: float) -> float:
-        """Note a use of now where a tenth of the idle time has passed since ``last_seen``; what counts from now on, epoch seconds."""
-        now = self._clock()
-        if not touch_due(last_seen=last_seen, lifetimes=self._lifetimes, now=now):
-            return last_seen
-        await self._store.touch((handle.key,), last_seen=int(now * 1000), idle=self._lifetimes.idle + STORE_GRACE)
-        return now
+    def stood_idle(self, last_seen: float) -> bool:
+        """Whether a session last used at ``last_seen`` (epoch seconds) has stood idle for too long by now."""
+        return self._clock() >= last_seen + self._lifetimes.idle
 
     async def note_uses(self, used: Mapping[str, float]) -> dict[str, float]:
-        """``note_use`` of many sessions by store key, in one round trip at the most."""
+        """Note a use of now of each session by store key that was last used a tenth of the idle time ago; what counts from now on.
+
+        One round trip at the most, and it is waited for; all times are epoch seconds.
+        """
         now = self._clock()
         due = [key for key, last_seen in used.items() if touch_due(last_seen=last_seen, lifetimes=self._lifetimes, now=now)]
         if due:
@@ -173,7 +167,13 @@ class Sessions:
 
     async def end(self, handle: Handle) -> Tokens | None:
         """Destroy the session; its tokens, for revocation, to the first who ends it."""
-        return self._opened_tokens(handle, await self._store.end(handle.key))
+        # Before, so that no request is let in while the store is told; after, so that no read from before brings it back.
+        self._forget(handle.key)
+        try:
+            sealed = await self._store.end(handle.key)
+        finally:
+            self._forget(handle.key)
+        return self._opened_tokens(handle, sealed)
 
     async def tokens(self, handle: Handle) -> Tokens | None:
         """The tokens of a session, None when it has ended."""
@@ -193,37 +193,18 @@ class Sessions:
         """Return when the store answers."""
         await self._store.ready()
 
+    async def notes_written(self) -> None:
+        """Return when every use that was to be noted is in the store."""
+        await self._notes.written()
+
     async def close(self) -> None:
-        """Let go of the store."""
+        """Write the last notes, and let go of the store."""
+        await self._notes.close()
         await self._store.close()
 
-    async def _read(self, handle: Handle, now: float) -> Found | Literal["ended", "idle", "expired"]:
-        stored = await self._store.read(handle.key)
-        if stored.record is None:
-            return "ended"
-        plaintext = open_with(handle.data_key, Purpose.IDENTITY, stored.record, bound_to=handle.key)
-        session = None if plaintext is None else session_from_bytes(plaintext)
-        if session is None:
-            log.error("session.damaged", key=handle.key, fault="the stored record is not what was sealed under this key")
-            return "ended"
-        if stored.last_seen is None:
-            return "expired" if now >= session.expires else "idle"
-        # A replica whose clock is ahead noted a time that has not come yet: it counts as now.
-        last_seen = min(stored.last_seen / 1000, now)
-        over = ended(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes, now=now)
-        return over or self._found(session, handle, last_seen)
-
-    async def _used(self, found: Found) -> Found:
-        try:
-            last_seen = await self.note_use(found.handle, last_seen=found.last_seen)
-        except StoreUnavailable as failure:
-            log.warning("session.touch_failed", detail=failure.detail)
-            return found
-        return found if last_seen == found.last_seen else self._found(found.session, found.handle, last_seen)
-
-    def _found(self, session: Session, handle: Handle, last_seen: float) -> Found:
-        until = idle_expires(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes)
-        return Found(session=session, handle=handle, last_seen=last_seen, idle_expires=until)
+    def _forget(self, *keys: str) -> None:
+        for key in keys:
+            self._cache.forget(key)
 
     def _opened_tokens(self, handle: Handle, sealed: bytes | None) -> Tokens | None:
         if sealed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass
 from itertools import product
@@ -269,10 +270,13 @@ async def test_fa_08_a_session_of_one_host_is_none_of_another(standing_house: Ho
 
 async def test_fa_16_without_the_store_nobody_is_let_in(tmp_path) -> None:
     """FA-16: 503, which every proxy takes for a refusal; public paths need no store."""
-    async with hostile_house(tmp_path, **HOUSE) as house, house.browser() as browser:
+    async with hostile_house(tmp_path, **HOUSE, session={"outage_grace": "0s"}) as house, house.browser() as browser:
         cookie = f"Cookie: {SESSION}={await house.signed_in(browser)}\r\n"
         assert (await check(house, original(Asked()), cookie=cookie)).status == 202
         house.store.stop()
+        async with asyncio.timeout(30):
+            while not house.logged("tracking.down"):
+                await asyncio.sleep(0.01)
         assert (await check(house, original(Asked()), cookie=cookie)).status == 503
         assert (await check(house, original(Asked(path="/public/x")), cookie=cookie)).status == 202
 

@@ -32,7 +32,9 @@ PURE = {
 SHELLS = {
     "oidc/client.py": "the only module that sends on the back channel",
     "oidc/provider.py": "keeps metadata and keys fresh",
-    "session/sessions.py": "asks the store",
+    "session/sessions.py": "begins and ends sessions in the store",
+    "session/finding.py": "asks the store",
+    "session/notes.py": "writes to the store beside the requests",
     "session/store": "Redis and memory",
 }
 """What in those rooms waits, and why it may."""

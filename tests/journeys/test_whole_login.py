@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,8 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    """A parameter is a change of the configuration's ``session``."""
     with mock_provider() as provider:
         async with (
             redis_server() as store,
@@ -52,6 +54,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 client_secret=provider.client_secret,
                 store=store.url,
                 upstream=app.url,
+                session=getattr(request, "param", {}),
             ) as running,
         ):
             yield House(running, provider, store, app)
@@ -233,10 +236,14 @@ async def test_readiness_names_what_is_missing(house: House) -> None:
     assert alive.status == 200
 
 
+@pytest.mark.parametrize("house", [pytest.param({"outage_grace": "0s"}, id="without grace")], indirect=True)
 async def test_a_store_outage_is_503_with_the_cookie_kept_and_no_login(house: House, browser: UserAgent) -> None:
     await house.provider.sign_in(browser, house.gateway.url + "/", "alice")
     reached = len(house.app.requests)
     house.store.kill()
+    async with asyncio.timeout(30):
+        while "tracking.down" not in house.gateway.log:
+            await asyncio.sleep(0.01)
 
     for headers in (NAVIGATION, FETCH):
         answer = await browser.ask(house.gateway.url + "/", headers=headers)

@@ -55,10 +55,10 @@ class World:
     def __init__(self) -> None:
         self.time = Time()
         self.store = Store(clock=self.time)
-        sessions = Sessions(
+        self.sessions = Sessions(
             Keyring([bytes(range(1, 33))]), self.store, Lifetimes(idle=IDLE, lifetime=LIFETIME, login=60.0), clock=self.time
         )
-        self.live = Live(sessions, clock=self.time, monotonic=self.time)
+        self.live = Live(self.sessions, clock=self.time, monotonic=self.time)
 
     async def session(self, key: str) -> Found:
         now = self.time.now
@@ -304,4 +304,82 @@ async def test_what_a_session_holds_open_has_ended_before_anything_is_said(world
             world.live.end("alice", why="sign_out")
     finally:
         structlog.configure(**before)
+    assert held.endings == [SESSION_ENDED]
+
+
+@pytest.fixture
+async def told(world):
+    """The same world, in which the store tells every change."""
+    world.sessions.start()
+    return world
+
+
+async def asked(world) -> None:
+    """Let what was begun by a change come to its end."""
+    while world.live._asking is not None and not world.live._asking.done():
+        await asyncio.sleep(0)
+
+
+async def test_a_session_that_ended_elsewhere_ends_here_as_soon_as_that_is_told(told):
+    alice, bob = await told.session("alice"), await told.session("bob")
+    of_alice, of_bob = Open(), Open()
+    told.live.hold(alice, of_alice)
+    told.live.hold(bob, of_bob)
+    await told.later(0.5)
+    await told.store.end("alice")
+    await asked(told)
+    assert of_alice.endings == [SESSION_ENDED]
+    assert of_bob.endings == []
+
+
+async def test_a_change_is_no_end(told):
+    alice = await told.session("alice")
+    held = Open()
+    told.live.hold(alice, held)
+    await told.session("alice")
+    await asked(told)
+    for follower in told.store._followers:
+        follower.changed(None)
+    await asked(told)
+    assert held.endings == []
+
+
+async def test_who_is_told_of_changes_asks_nothing_else(told):
+    alice = await told.session("alice")
+    held = Open()
+    told.live.hold(alice, held)
+    await told.later(0.5)
+    assert told.store.asked == [1], "once, for what was told before it was held"
+    for _ in range(10):
+        held.heard += 1
+        await told.later(0.5)
+    assert told.store.asked == [1]
+    await told.later(IDLE + 1)
+    assert told.store.asked == [1, 1], "and when it seems to stand idle"
+    assert held.endings == [SESSION_ENDED]
+
+
+async def test_what_is_held_late_of_a_session_that_ended_ends_although_nobody_tells_of_it_again(told):
+    alice = await told.session("alice")
+    early, late = Open(), Open()
+    told.live.hold(alice, early)
+    await told.later(0.5)
+    await told.store.end("alice")
+    await asked(told)
+    told.live.hold(alice, late)
+    await told.later(0.5)
+    assert late.endings == [SESSION_ENDED]
+
+
+async def test_an_outage_while_a_change_is_looked_into_forgets_nothing(told):
+    alice = await told.session("alice")
+    held = Open()
+    told.live.hold(alice, held)
+    await told.later(0.5)
+    told.store.down = True
+    await told.store.end("alice")
+    await asked(told)
+    assert held.endings == []
+    told.store.down = False
+    await told.later(0.5)
     assert held.endings == [SESSION_ENDED]

@@ -30,7 +30,11 @@ WANTED = frozenset({"email"})
 
 
 def over(shop: Shop, *, keys: tuple[bytes, ...] = (KEY,)) -> Sessions:
-    return Sessions(Keyring(keys), shop.store, LIFETIMES, clock=shop.clock)
+    """Over memory with copies of opened sessions, over servers without: every promise here holds for both."""
+    sessions = Sessions(Keyring(keys), shop.store, LIFETIMES, clock=shop.clock)
+    if shop.server is None:
+        sessions.start()
+    return sessions
 
 
 async def begin(sessions: Sessions, provider: FakeProvider, *, replaces: tuple[str, ...] = (), **claims) -> tuple[list[bytes], Found]:
@@ -105,12 +109,29 @@ async def test_use_keeps_a_session_until_its_lifetime_and_no_longer(shop: Shop, 
     for _ in range(28):  # 28 times 25 minutes: 11 h 40 min
         shop.later(1500)
         assert isinstance(await sessions.find(cookies, NAMES), Found)
+        await sessions.notes_written()
     shop.later(1199)
     found = await sessions.find(cookies, NAMES)
     assert isinstance(found, Found)
     assert found.idle_expires == found.session.expires
     shop.later(1)
     assert await sessions.find(cookies, NAMES) == Absent("ended")
+
+
+async def test_looking_is_no_use(shop: Shop, provider: FakeProvider):
+    sessions, elsewhere = over(shop), over(shop)
+    cookies, begun = await begin(sessions, provider)
+    shop.later(1000)
+    looked = await sessions.find(cookies, NAMES, extend=False)
+    assert looked == begun
+    assert isinstance(await elsewhere.find(cookies, NAMES), Found)
+    await elsewhere.notes_written()
+    shop.later(10)
+    looked = await sessions.find(cookies, NAMES, extend=False)
+    assert isinstance(looked, Found)
+    assert looked.last_seen == STARTED + 1000, "use on another replica is seen at once"
+    shop.later(1790)
+    assert await sessions.find(cookies, NAMES, extend=False) == Absent("idle")
 
 
 async def test_a_store_that_forgot_to_expire_extends_nothing(redis_shop: Shop, provider: FakeProvider):
@@ -144,6 +165,7 @@ async def test_use_is_noted_at_most_every_tenth_of_the_idle_time(shop: Shop, pro
     found = await sessions.find(cookies, NAMES)
     assert isinstance(found, Found)
     assert found.last_seen == (STARTED + seconds if noted else STARTED)
+    await sessions.notes_written()
     assert (await shop.store.read(begun.handle.key)).last_seen == int(found.last_seen * 1000)
 
 

@@ -14,7 +14,6 @@ from aiohttp import web
 from gateway.access.caller import is_navigation
 from gateway.access.decision import Allow, SignIn, decide
 from gateway.access.forwarded import original_request
-from gateway.access.identity_headers import identity_headers
 from gateway.access.routes import Access
 from gateway.access.target import is_own
 from gateway.errors import ForwardAuthRefused, MethodRefused, RequestRefused, RouteMissing
@@ -24,6 +23,7 @@ from gateway.server.guard import REFUSED_METHODS
 from gateway.server.login import ask_to_sign_in
 from gateway.server.peers import is_believed
 from gateway.server.refusals import PLAIN_HEADERS
+from gateway.server.rendered import rendered_identity
 from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
 from gateway.telemetry import logs
@@ -31,7 +31,6 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from gateway.access.forwarded import OriginalRequest
     from gateway.access.routes import Route
-    from gateway.identity import Identity
     from gateway.server.parts import Parts, Site
 
 log = logs.get("server")
@@ -43,6 +42,9 @@ AUTH_REQUEST_HEADERS = (
     ("X-Auth-Request-Preferred-Username", "preferred_username"),
 )
 """Header and claim; the names that ops teams have in their ingress annotations already."""
+
+_BLOCK = -1
+"""The number of their block with a session; those of routes begin at zero."""
 
 
 async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
@@ -61,21 +63,22 @@ async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
         # nginx knows 2xx, 401 and 403; anything else becomes a 500 that hides the reason.
         log.info("forward_auth.refused", error=refused.code, detail=refused.detail)
         return web.Response(status=403, text=refused.public, headers=PLAIN_HEADERS)
-    identity: Identity | None = None
+    session: Found | None = None
     if route.access is not Access.PUBLIC:
-        found = await parts.sessions.find(cookie_lines(request), site.names)
-        if isinstance(found, Found):
-            identity = found.session.identity
-            if _opens_websocket(request):
-                check_origin(request, site)
-    verdict = decide(route, identity)
+        cookies = cookie_lines(request)
+        found = parts.sessions.cached(cookies, site.names) or await parts.sessions.find(cookies, site.names)
+        session = found if isinstance(found, Found) else None
+        if session is not None and _opens_websocket(request):
+            check_origin(request, site)
+    verdict = decide(route, None if session is None else session.session.identity)
     match verdict:
         case SignIn():
             return _challenge(site, request, original)
         case Allow():
             response = web.Response(status=202, headers=PLAIN_HEADERS)
-            for name, value in identity_headers(verdict.identity, AUTH_REQUEST_HEADERS, None):
-                response.headers.add(name.decode("ascii"), value.decode("ascii"))
+            if verdict.identity is not None and session is not None:
+                for name, value in rendered_identity(session, _BLOCK, AUTH_REQUEST_HEADERS):
+                    response.headers.add(name.decode("ascii"), value.decode("ascii"))
             return response
         case _:
             assert_never(verdict)

@@ -1,4 +1,7 @@
-"""``GET {prefix}/userinfo``: who the caller is here and how long for, as JSON for a page's own script; never a token."""
+"""``GET {prefix}/userinfo``: who the caller is here and how long for, as JSON for a page's own script; never a token.
+
+``?extend=false`` is no use of the session: a page that warns of the end can ask as often as it likes, and the end comes all the same.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,33 @@ import json
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp_session import get_session
 
-from gateway.server.browser_sessions import signed_in
+from gateway.errors import RequestRefused
+from gateway.server.browser_sessions import cookie_lines
 from gateway.server.login import ask_to_sign_in
+from gateway.server.query import one_value
 from gateway.server.refusals import PLAIN_HEADERS
 from gateway.server.sites import site_of
+from gateway.session.sessions import Found
 
 if TYPE_CHECKING:
     from gateway.server.parts import Parts
 
 
 async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
-    """The caller's identity and session times (epoch seconds), or 401."""
-    found = signed_in(await get_session(request))
-    if found is None:
-        return ask_to_sign_in(site_of(parts, request))
+    """The caller's identity and session times (epoch seconds, and seconds left), or 401.
+
+    Raises:
+        RequestRefused: ``extend`` is there twice, or neither true nor false.
+    """
+    site = site_of(parts, request)
+    extend = one_value(request, "extend")
+    if extend not in (None, "true", "false"):
+        raise RequestRefused("extend is neither true nor false")
+    found = await parts.sessions.find(cookie_lines(request), site.names, extend=extend != "false")
+    if not isinstance(found, Found):
+        return ask_to_sign_in(site)
+    now = parts.clock()
     identity = found.session.identity
     body = {
         "issuer": identity.issuer,
@@ -32,7 +46,9 @@ async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
         "session": {
             "created": found.session.created,
             "expires": found.session.expires,
+            "expires_in": max(0, int(found.session.expires - now)),
             "idle_expires": int(found.idle_expires),
+            "idle_expires_in": max(0, int(found.idle_expires - now)),
         },
     }
     return web.Response(body=json.dumps(body).encode(), headers=PLAIN_HEADERS | {"Content-Type": "application/json"})

@@ -18,6 +18,8 @@ from gateway.session.store.protocol import NewSession, Stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.session.store.protocol import Follower
+
 MAX_SESSIONS: Final = 20_000
 MAX_CLAIMS: Final = 100_000
 
@@ -30,6 +32,13 @@ class MemoryStore:
         self._sessions = _Shelf(max_sessions)
         self._claims: OrderedDict[str, float] = OrderedDict()
         self._max_claims = max_claims
+        self._followers: list[Follower] = []
+
+    def follow(self, follower: Follower) -> None:
+        """See ``SessionStore.follow``: a change is told within the call that makes it, so a follower is never behind."""
+        self._followers.append(follower)
+        follower.followed()
+        follower.answered(math.inf)
 
     async def read(self, key: str) -> Stored:
         """See ``SessionStore.read``."""
@@ -62,6 +71,7 @@ class MemoryStore:
         kept = _Kept(new=new, last_seen=new.last_seen, until=now + new.lifetime, idle_until=now + new.idle)
         if not self._sessions.put(new.key, kept, now=now, instead_of=replaces):
             raise StoreUnavailable("the memory store is full of live sessions")
+        self._tell(new.key, *replaces)
 
     async def tokens(self, key: str) -> bytes | None:
         """See ``SessionStore.tokens``."""
@@ -72,6 +82,7 @@ class MemoryStore:
         """See ``SessionStore.end``."""
         kept = self._live(key, self._clock())
         self._sessions.items.pop(key, None)
+        self._tell(key)
         return None if kept is None else kept.new.tokens
 
     async def claim(self, name: str, *, lifetime: float) -> bool:
@@ -99,6 +110,13 @@ class MemoryStore:
         """See ``SessionStore.close``: nobody is kept."""
         self._sessions.items.clear()
         self._claims.clear()
+        for follower in self._followers:
+            follower.refused()
+
+    def _tell(self, *keys: str) -> None:
+        for follower in self._followers:
+            for key in keys:
+                follower.changed(key)
 
     def _live(self, key: str, now: float) -> _Kept | None:
         kept = self._sessions.items.get(key)

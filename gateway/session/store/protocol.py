@@ -38,11 +38,43 @@ class NewSession:
     idle: float
 
 
+class Follower(Protocol):
+    """Who keeps copies of records and is told when they are not true any more. Nothing here waits, and nothing raises."""
+
+    def now(self) -> float:
+        """Seconds of the follower's own clock, for ``answered``."""
+        ...
+
+    def followed(self) -> None:
+        """From now on every change is told. What was known before may have changed unseen."""
+        ...
+
+    def answered(self, at: float) -> None:
+        """Every change that the store had made by ``at`` (``now()`` when it was asked) has been told."""
+        ...
+
+    def changed(self, key: str | None) -> None:
+        """This session was written, ended or has expired; None: any of them may have. It says "read again", not "ended"."""
+        ...
+
+    def lost(self) -> None:
+        """Changes may go untold until ``followed`` is called again."""
+        ...
+
+    def refused(self) -> None:
+        """The store can be reached and tells no changes: nothing that is known may be used any longer."""
+        ...
+
+
 class SessionStore(Protocol):
     """Every method raises ``StoreUnavailable``, and nothing else, when the store gives no answer or refuses.
 
     Whatever is kept under a key of ours and cannot be a value of ours (wrong type, too large) reads as absent, with an error in the log.
     """
+
+    def follow(self, follower: Follower) -> None:
+        """Tell this follower of every change until ``close``, and when that cannot be done. Called within the loop."""
+        ...
 
     async def read(self, key: str) -> Stored:
         """The record and the time it was last used, in one round trip."""

@@ -21,13 +21,14 @@ from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreUnavailable
 from gateway.session.store.protocol import MAX_VALUE, Stored
-from gateway.session.store.redis_address import MAX_CONNECTIONS
+from gateway.session.store.redis_address import MAX_CONNECTIONS, told
+from gateway.session.store.tracking import Tracking
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.session.store.protocol import NewSession
+    from gateway.session.store.protocol import Follower, NewSession
     from gateway.session.store.redis_address import RedisAddress
 
 PATIENCE: Final = 5.0
@@ -35,8 +36,6 @@ PATIENCE: Final = 5.0
 
 _LAST_SEEN: Final = re.compile(rb"[0-9]{1,15}")
 _LAST_SEEN_BYTES: Final = 16
-# Redis's code word opens its text; redis-py puts words of its own before it when a command in a transaction is refused.
-_ERROR_CODE: Final = re.compile(r"(?:^|of pipeline caused error: \(')([A-Z]{2,16}) ")
 
 Command = tuple[str | bytes | int, ...]
 
@@ -47,10 +46,17 @@ class RedisStore:
     """A ``SessionStore`` in one Redis or Valkey server. Nothing is connected before the first command."""
 
     def __init__(self, address: RedisAddress, *, prefix: str = "gateway:", max_connections: int = MAX_CONNECTIONS) -> None:
+        self._address = address
         self._place = address.place
         self._client: Redis = Redis.from_pool(address.connection_pool(max_connections=max_connections))
         self._prefix = prefix
         self._under_way: set[asyncio.Task[list[Any]]] = set()
+        self._trackings: list[Tracking] = []
+
+    def follow(self, follower: Follower) -> None:
+        """See ``SessionStore.follow``: one connection of its own. Records alone are under the prefix; notes of use are nobody's news."""
+        pool = self._address.connection_pool(max_connections=1, protocol=3)
+        self._trackings.append(Tracking(pool.make_connection, follower, prefix=f"{self._prefix}s:", place=self._place))
 
     async def read(self, key: str) -> Stored:
         """See ``SessionStore.read``. GETRANGE bounds what a foreign value can make us read (RD-10)."""
@@ -123,6 +129,8 @@ class RedisStore:
 
     async def close(self) -> None:
         """See ``SessionStore.close``."""
+        for tracking in self._trackings:
+            await tracking.close()
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=PATIENCE)
         await self._client.aclose()
@@ -142,7 +150,7 @@ class RedisStore:
             async with asyncio.timeout(PATIENCE):
                 return await asyncio.shield(task)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            raise StoreUnavailable(self._told(error)) from None
+            raise StoreUnavailable(told(self._place, error)) from None
 
     async def _send(self, commands: tuple[Command, ...], *, at_once: bool) -> list[Any]:
         async with self._client.pipeline(transaction=at_once) as pipe:
@@ -178,12 +186,7 @@ class RedisStore:
     def _raise_error(self, *answers: object) -> None:
         for answer in answers:
             if isinstance(answer, Exception):
-                raise StoreUnavailable(self._told(answer))
-
-    def _told(self, error: Exception) -> str:
-        """Where and what, by the error's class and Redis's own code word: texts of the library could quote a command or an address."""
-        code = _ERROR_CODE.search(str(error))
-        return f"{self._place}: {type(error).__name__}{f' ({code[1]})' if code else ''}"
+                raise StoreUnavailable(told(self._place, answer))
 
 
 def _milliseconds(seconds: float) -> int:

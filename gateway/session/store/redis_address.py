@@ -31,6 +31,8 @@ _OPTIONS: Final = {
     "rediss": frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}),
     "unix": frozenset({"db"}),
 }
+# Redis's code word opens its text; redis-py puts words of its own before it when a command in a transaction is refused.
+_ERROR_CODE: Final = re.compile(r"(?:^|of pipeline caused error: \(')([A-Z]{2,16}) ")
 _DATABASE: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
@@ -42,8 +44,11 @@ class RedisAddress:
     scheme: str
     url: str = field(repr=False)
 
-    def connection_pool(self, *, max_connections: int = MAX_CONNECTIONS) -> BlockingConnectionPool:
-        """A pool that waits a second for a free connection, two for a new one and one for each answer, and sends nothing twice."""
+    def connection_pool(self, *, max_connections: int = MAX_CONNECTIONS, protocol: int = 2) -> BlockingConnectionPool:
+        """A pool that waits a second for a free connection, two for a new one and one for each answer, and sends nothing twice.
+
+        ``protocol`` is RESP's version: 3 is for the connection on which the server speaks unasked.
+        """
         options: dict[str, Any] = {
             "max_connections": max_connections,
             "timeout": POOL_WAIT,
@@ -51,7 +56,7 @@ class RedisAddress:
             "socket_timeout": ANSWER_TIMEOUT,
             "retry": Retry(NoBackoff(), 0),
             "retry_on_error": [],
-            "protocol": 2,
+            "protocol": protocol,
             "decode_responses": False,
             "driver_info": None,
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
@@ -81,6 +86,12 @@ def parse_redis_address(url: str) -> RedisAddress:
         raise ValueError("the store's URL names no host")
     shown = f"[{host}]" if ":" in host else host
     return RedisAddress(place=f"{parts.scheme}://{shown}:{port or 6379}/{database}", scheme=parts.scheme, url=url)
+
+
+def told(place: str, error: Exception) -> str:
+    """Where and what, by the error's class and Redis's own code word: texts of the library could quote a command or an address."""
+    code = _ERROR_CODE.search(str(error))
+    return f"{place}: {type(error).__name__}{f' ({code[1]})' if code else ''}"
 
 
 def _database(parts: SplitResult) -> str:

@@ -1,0 +1,172 @@
+"""The server's own word on every change: RESP3's ``CLIENT TRACKING ON BCAST``, on one connection that does nothing else.
+
+Answers invariant 7: a record that is written, deleted or flushed by anybody is told within milliseconds, and silence is noticed. The server
+is pinged every second; its answer comes behind every change that it made before (one connection, in order), so it proves that all of those
+were told. Two seconds without a word, and changes count as untold until the connection is made anew.
+
+redis-py gives pushes to a handler of the parser alone, and reads them alone when asked to: both are private (``_parser``) and tried with
+redis-py 8.1, which ``pyproject.toml`` pins, on Redis 6.2 and 7.0 and Valkey 8.1. Nothing outside this module knows of them. One server, one
+connection: where there are several primaries, each has a ``Tracking``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from gateway.session.store.redis_address import told
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio.connection import AbstractConnection
+
+    from gateway.session.store.protocol import Follower
+
+    MakeConnection: TypeAlias = Callable[[], AbstractConnection]
+
+EVERY: Final = 1.0
+"""Seconds between two pings."""
+SILENCE: Final = 2.0
+"""Seconds without a word after which the connection counts as down."""
+LAST_CHANCE: Final = 0.05
+"""Seconds to read what may have come while the process itself stood still: that is no silence of the server's."""
+LONGEST_PAUSE: Final = 1.0
+SHORTEST_PAUSE: Final = 0.05
+"""Seconds between two attempts to connect. The first after a loss comes at once."""
+
+_KEY: Final = re.compile(rb"\{([A-Za-z0-9_-]{43})\}")
+
+log = logs.get("session")
+
+
+class Silent(RedisError):
+    """The server said nothing for ``SILENCE`` seconds."""
+
+
+class Tracking:
+    """Follows one server. ``connection`` makes a RESP3 connection that nobody else uses; ``prefix`` begins the keys of records alone."""
+
+    def __init__(self, connection: MakeConnection, follower: Follower, *, prefix: str, place: str) -> None:
+        self._connection = connection
+        self._follower = follower
+        self._prefix = prefix.encode()
+        self._place = place
+        self._told = ""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Follow no more."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        try:
+            while True:
+                began = loop.time()
+                await self._attempt()
+                pause = 0.0 if loop.time() - began > LONGEST_PAUSE else min(max(SHORTEST_PAUSE, pause * 2), LONGEST_PAUSE)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas over time, nothing secret
+        finally:
+            self._follower.lost()
+
+    async def _attempt(self) -> None:
+        """Follow until that ends, and tell the follower how it ended."""
+        try:
+            await self._follow()
+        except (RedisError, OSError) as error:
+            if _is_refusal(error):
+                self._follower.refused()
+                self._tell(f"{told(self._place, error)}; it takes Redis 6 or Valkey, and the right to CLIENT TRACKING")
+            else:
+                self._follower.lost()
+                self._tell(told(self._place, error))
+        except Exception as fault:  # noqa: BLE001 - whatever it is, nothing may be believed that was not told
+            self._follower.refused()
+            self._tell(f"{self._place}: {type(fault).__name__}")
+
+    async def _follow(self) -> None:
+        connection = self._connection()
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py gives it no types
+            parser: Any = connection._parser  # noqa: SLF001 - see above
+            parser.set_invalidation_push_handler(_pushed)
+            asked = self._follower.now()
+            await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+            await connection.read_response(push_request=True)
+            self._follower.followed()
+            self._follower.answered(asked)
+            self._told = ""
+            log.info("tracking.up", place=self._place)
+            await self._listen(connection)
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _listen(self, connection: AbstractConnection) -> None:
+        loop = asyncio.get_running_loop()
+        asked: deque[float] = deque()
+        heard = ping_at = loop.time()
+        last_chance = False
+        while True:
+            if loop.time() >= ping_at:
+                asked.append(self._follower.now())
+                await connection.send_command("PING")
+                ping_at = loop.time() + EVERY
+            answer = await connection.read_response(
+                timeout=LAST_CHANCE if last_chance else max(ping_at - loop.time(), LAST_CHANCE),
+                disconnect_on_error=False,
+                push_request=True,
+            )
+            if answer is None:
+                if last_chance:
+                    raise Silent
+                last_chance = loop.time() - heard >= SILENCE
+                continue
+            heard, last_chance = loop.time(), False
+            if isinstance(answer, _Pushed):
+                self._changed(answer.keys)
+            elif asked:
+                self._follower.answered(asked.popleft())
+
+    def _changed(self, keys: list[bytes] | None) -> None:
+        """None is a flush. A key that is not formed like ours is nobody's session."""
+        if keys is None:
+            self._follower.changed(None)
+            return
+        for key in keys:
+            name = _KEY.fullmatch(key, len(self._prefix)) if key.startswith(self._prefix) else None
+            if name is not None:
+                self._follower.changed(name[1].decode())
+
+    def _tell(self, detail: str) -> None:
+        """Say once what is wrong, until it is something else or was right in between."""
+        if detail != self._told:
+            self._told = detail
+            log.warning("tracking.down", detail=detail)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server could answer and did not give us its word: too many clients, no right, no such command. Loading is an outage."""
+    return isinstance(error, ResponseError | AuthenticationError) or getattr(error, "status_code", None) == "ERR"
+
+
+class _Pushed:
+    """What the server told unasked."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, keys: list[bytes] | None) -> None:
+        self.keys = keys
+
+
+async def _pushed(push: list[Any]) -> _Pushed:
+    """[b"invalidate", keys or None]: what the parser hands to its handler, and gives back to who reads. It must not raise in here."""
+    return _Pushed(push[1])
