@@ -23,6 +23,7 @@ from gateway.proxy.websocket import asks_for_websocket
 from gateway.server import refusals
 from gateway.server.application import check_endpoint
 from gateway.server.asked import read_request
+from gateway.server.endpoints.auth import auth
 from gateway.server.login import ask_to_sign_in, send_to_provider
 from gateway.server.peers import client_of, share_of
 from gateway.server.rendered import rendered_identity
@@ -49,6 +50,7 @@ class Entry:
         self._endpoints = endpoints
         self._prefix = parts.settings.server.prefix
         self._callback = self._prefix + "/callback"
+        self._check = self._prefix + "/auth"
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every failure becomes its one answer here."""
@@ -129,7 +131,11 @@ class Entry:
             if path == self._callback:
                 # It runs on when its browser hangs up: a code is redeemed whole or not at all.
                 return await self._parts.detached.shielded(self._endpoints(request))
-            response = await self._endpoints(request)
+            if path == self._check:
+                # Asked about every request of an app, and in need of neither router nor aiohttp_session.
+                response = await auth(self._parts, request)
+            else:
+                response = await self._endpoints(request)
         except web.HTTPException as other:
             raise RequestRefused(f"the endpoints' application answered {other.status}") from other
         if "Upgrade" in request.headers or not request.content.is_eof():
