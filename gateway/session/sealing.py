@@ -45,6 +45,7 @@ class Purpose(Enum):
     IDENTITY = "identity"
     TOKENS = "tokens"
     LOGOUT_STATE = "logout-state"
+    CARD = "card"
 
 
 BoundTo = str | tuple[str, ...]
@@ -55,6 +56,7 @@ BoundTo = str | tuple[str, ...]
 class _ServerKey:
     id: bytes
     secret: bytes = field(repr=False)
+    naming: bytes = field(repr=False)
 
 
 class Keyring:
@@ -96,6 +98,15 @@ class Keyring:
                     return plaintext
         return None
 
+    def names(self, kind: str, *parts: str) -> tuple[str, ...]:
+        """What a set of this kind about these parts is called in the store, under each key, newest first: 43 characters base64url each.
+
+        HMAC-SHA-256 under a key that is derived for this alone (HKDF-Expand, RFC 5869 section 2.3: one block). Without the server's keys
+        nobody can tell whom a name is about, nor try out people one by one.
+        """
+        about = _delimited(kind.encode(), *(part.encode("utf-8", "surrogatepass") for part in parts))
+        return tuple(base64url.encode(hmac.digest(key.naming, about, "sha256")) for key in self._keys)
+
 
 def seal_with(data_key: bytes, purpose: Purpose, plaintext: bytes, *, bound_to: BoundTo) -> bytes:
     """Seal a value of the store under its session's own data key (32 bytes): 33 bytes more than ``plaintext``."""
@@ -116,7 +127,15 @@ def _server_keys(keys: Sequence[bytes]) -> tuple[_ServerKey, ...]:
         raise ValueError("every session key is 32 bytes")
     if len(set(keys)) != len(keys):
         raise ValueError("a session key is listed twice")
-    return tuple(_ServerKey(hashlib.sha256(b"gateway session key id\0" + key).digest()[:ID_BYTES], bytes(key)) for key in keys)
+    return tuple(_server_key(bytes(key)) for key in keys)
+
+
+def _server_key(key: bytes) -> _ServerKey:
+    return _ServerKey(
+        id=hashlib.sha256(b"gateway session key id\0" + key).digest()[:ID_BYTES],
+        secret=key,
+        naming=hmac.digest(key, b"gateway index names\x01", "sha256"),
+    )
 
 
 def _seal(key: bytes, head: bytes, purpose: Purpose, plaintext: bytes, bound_to: BoundTo) -> bytes:
