@@ -16,20 +16,22 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreUnavailable
+from gateway.session.store.failures import told
 from gateway.session.store.protocol import MAX_VALUE, Stored
-from gateway.session.store.redis_address import MAX_CONNECTIONS, told
-from gateway.session.store.tracking import Tracking
+from gateway.session.store.redis_address import MAX_CONNECTIONS
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from redis.asyncio import Redis
+
     from gateway.session.store.protocol import Follower, NewSession
     from gateway.session.store.redis_address import RedisAddress
+    from gateway.session.store.tracking import Tracking
 
 PATIENCE: Final = 5.0
 """Seconds that a caller waits at most, whatever the waits of pool, connecting and answers add up to."""
@@ -48,15 +50,14 @@ class RedisStore:
     def __init__(self, address: RedisAddress, *, prefix: str = "gateway:", max_connections: int = MAX_CONNECTIONS) -> None:
         self._address = address
         self._place = address.place
-        self._client: Redis = Redis.from_pool(address.connection_pool(max_connections=max_connections))
+        self._client: Redis = address.client(max_connections=max_connections)
         self._prefix = prefix
         self._under_way: set[asyncio.Task[list[Any]]] = set()
         self._trackings: list[Tracking] = []
 
     def follow(self, follower: Follower) -> None:
         """See ``SessionStore.follow``: one connection of its own. Records alone are under the prefix; notes of use are nobody's news."""
-        pool = self._address.connection_pool(max_connections=1, protocol=3)
-        self._trackings.append(Tracking(pool.make_connection, follower, prefix=f"{self._prefix}s:", place=self._place))
+        self._trackings.append(self._address.follow(follower, prefix=f"{self._prefix}s:"))
 
     async def read(self, key: str) -> Stored:
         """See ``SessionStore.read``. GETRANGE bounds what a foreign value can make us read (RD-10)."""

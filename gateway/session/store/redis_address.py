@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from gateway.session.store.tracking import Tracking
+
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
+
+    from gateway.session.store.protocol import Follower
 
 CONNECT_TIMEOUT: Final = 2.0
 ANSWER_TIMEOUT: Final = 1.0
@@ -31,8 +35,6 @@ _OPTIONS: Final = {
     "rediss": frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}),
     "unix": frozenset({"db"}),
 }
-# Redis's code word opens its text; redis-py puts words of its own before it when a command in a transaction is refused.
-_ERROR_CODE: Final = re.compile(r"(?:^|of pipeline caused error: \(')([A-Z]{2,16}) ")
 _DATABASE: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
@@ -67,6 +69,14 @@ class RedisAddress:
             options |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True, "ssl_min_version": ssl.TLSVersion.TLSv1_2}
         return BlockingConnectionPool.from_url(self.url, **options)
 
+    def client(self, *, max_connections: int) -> Redis:
+        """What commands are sent with; nothing is connected yet."""
+        return Redis.from_pool(self.connection_pool(max_connections=max_connections))
+
+    def follow(self, follower: Follower, *, prefix: str) -> Tracking:
+        """Tell ``follower`` of every change of a key that begins with ``prefix``, on a connection of its own, until that is closed."""
+        return Tracking(self.connection_pool(max_connections=1, protocol=3).make_connection, follower, prefix=prefix, place=self.place)
+
 
 def parse_redis_address(url: str) -> RedisAddress:
     """Take a ``redis://``, ``rediss://`` or ``unix://`` URL; ``ValueError``, with a text that holds no part of it, for anything else."""
@@ -86,12 +96,6 @@ def parse_redis_address(url: str) -> RedisAddress:
         raise ValueError("the store's URL names no host")
     shown = f"[{host}]" if ":" in host else host
     return RedisAddress(place=f"{parts.scheme}://{shown}:{port or 6379}/{database}", scheme=parts.scheme, url=url)
-
-
-def told(place: str, error: Exception) -> str:
-    """Where and what, by the error's class and Redis's own code word: texts of the library could quote a command or an address."""
-    code = _ERROR_CODE.search(str(error))
-    return f"{place}: {type(error).__name__}{f' ({code[1]})' if code else ''}"
 
 
 def _database(parts: SplitResult) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from gateway.session.store.redis_address import told
+from gateway.session.store.failures import told
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
