@@ -4,7 +4,7 @@ The steps of a login, in order: ``metadata`` (discovery), ``authorization_reques
 this browser), ``token_request`` with ``client_authentication``, ``token_response``, then ``jws`` and ``jwks`` (the signature) and
 ``id_token`` (the claims). Signing out: ``end_session`` and ``revocation``.
 
-These files build requests and read answers, and are pure: no clock, no randomness, no waiting. ``client`` alone sends, ``provider`` alone
-remembers and waits. The types hold the order: the exchange takes a ``ValidatedCallback``, a session is born from ``VerifiedClaims``, and
+These files build requests and read answers, and are pure: no clock, no randomness, no waiting. ``client`` alone sends; ``provider`` alone
+waits, with ``kept`` for what it remembers and ``revoking`` for what it tries again. The types hold the order: the exchange takes a ``ValidatedCallback``, a session is born from ``VerifiedClaims``, and
 nothing else makes either.
 """

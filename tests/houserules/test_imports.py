@@ -31,7 +31,9 @@ PURE = {
 
 SHELLS = {
     "oidc/client.py": "the only module that sends on the back channel",
-    "oidc/provider.py": "keeps metadata and keys fresh",
+    "oidc/provider.py": "the exchanges, in order",
+    "oidc/kept.py": "keeps metadata and keys fresh",
+    "oidc/revoking.py": "sends revocations, again where they were put off",
     "session/sessions.py": "begins and ends sessions in the store",
     "session/finding.py": "asks the store",
     "session/notes.py": "writes to the store beside the requests",

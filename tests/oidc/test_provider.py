@@ -9,8 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import IdTokenRefused, ProviderFailed, ProviderTimeout, ProviderUnavailable
-from gateway.oidc import provider as provider_module
-from gateway.oidc.provider import KEYS_FRESH, KEYS_USABLE, METADATA_FRESH, REVOCATION_PAUSES, UNKNOWN_KEY_INTERVAL, Provider
+from gateway.oidc import revoking
+from gateway.oidc.kept import UNKNOWN_KEY_INTERVAL
+from gateway.oidc.provider import KEYS_FRESH, KEYS_USABLE, METADATA_FRESH, Provider
+from gateway.oidc.revoking import REVOCATION_PAUSES
 from gateway.oidc.token_response import Tokens
 from tests.support.fake_provider import FakeProvider, sign_in_at
 
@@ -346,7 +348,7 @@ async def test_lo_22_a_revocation_that_fails_fails_nobody(op: FakeProvider, pati
 
 
 async def test_lo_22_a_revocation_without_an_answer_ends(op: FakeProvider, patient: Provider, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(provider_module, "REVOCATION_TIMEOUT", 0.5)
+    monkeypatch.setattr(revoking, "REVOCATION_TIMEOUT", 0.5)
     await patient.metadata()
     op.misbehaviour.revoke_hangs = True
     await patient.revoke(TOKENS)
@@ -381,7 +383,7 @@ async def test_lo_22_what_was_put_off_is_tried_again(
 async def test_revocations_that_wait_are_bounded_and_end_with_the_gateway(
     op: FakeProvider, patient: Provider, pauses: Pauses, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(provider_module, "MAX_PUT_OFF", 2)
+    monkeypatch.setattr(revoking, "MAX_PUT_OFF", 2)
     op.misbehaviour.revoke_status = 503
     with capture_logs() as logged:
         for _ in range(3):
