@@ -68,6 +68,26 @@ def settings_from(mapping: Mapping[str, object], *, environ: Mapping[str, str] =
     return _compile(tree, findings, environ=environ, base=base)  # type: ignore[arg-type]  # the schema judges what is in it
 
 
+def load_store_access(path: Path, *, environ: Mapping[str, str]) -> tuple[SessionSettings, tuple[tuple[str, str], ...]]:
+    """Of the YAML file at ``path`` what it takes to read and end sessions, and the providers (id and issuer) that it names.
+
+    No other secret is followed: whoever looks after sessions may have no way to read the client secret.
+
+    Raises:
+        ConfigRefused: as ``load_settings``.
+    """
+    tree, findings = read_document(path)
+    sections = read_sections(tree, findings)
+    find_contradictions(sections, findings)
+    reader = SecretReader(environ, path.parent, findings)
+    keys, store = _session_keys(sections.session, reader), _store(sections.session, sections.server, reader)
+    findings.refuse_if_faulty()
+    assert sections.session is not None
+    assert store is not None
+    providers = tuple((provider.id, provider.issuer) for provider in sections.providers if provider is not None)
+    return _session(sections.session, keys, store), providers
+
+
 @dataclass(frozen=True, slots=True)
 class _Secrets:
     """Every secret of a configuration, read. None where there is none, or where a fault was noted."""
@@ -134,18 +154,22 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
         ),
         admin=AdminSettings(listen=admin.listen, token=secrets.token),
         provider=_provider(provider, secrets.clients[0], base),
-        session=SessionSettings(
-            store=secrets.store,
-            keys=secrets.keys,
-            lifetimes=Lifetimes(idle=session.idle, lifetime=session.lifetime, login=session.login),
-            return_to=tuple(session.return_to),
-            outage_grace=session.outage_grace,
-        ),
+        session=_session(session, secrets.keys, secrets.store),
         routes=Routes([_route(index, route) for index, route in enumerate(routes)]),
         upstreams=tuple(upstream_settings(route, base) for route in routes),
         tunnels=tuple(tunnel_rules(route) for route in routes),
         wanted_claims=frozenset(claims | set(DEFAULT_IDENTITY.values())),
         reserved_headers=frozenset(folded(name) for name in (*RESERVED, *names)),
+    )
+
+
+def _session(session: schema.Session, keys: tuple[bytes, ...], store: str | Secret) -> SessionSettings:
+    return SessionSettings(
+        store=store,
+        keys=keys,
+        lifetimes=Lifetimes(idle=session.idle, lifetime=session.lifetime, login=session.login),
+        return_to=tuple(session.return_to),
+        outage_grace=session.outage_grace,
     )
 
 

@@ -91,16 +91,18 @@ def _check_proxies(server: Server, findings: Findings) -> None:
 
 
 def _check_admin(admin: Admin, server: Server | None, findings: Findings) -> None:
-    if admin.token is not None and findings.sound(("admin", "token")):
-        findings.warn(("admin", "token"), "the session API that it is for is not built yet, so it protects nothing; remove it until then")
     path: KeyPath = ("admin", "listen")
+    if admin.token is not None and admin.listen is None and findings.sound(("admin", "token"), path):
+        findings.warn(("admin", "token"), "admin.listen is none, so there is no session API for it; `gateway sessions` needs neither")
     if admin.listen is None or not findings.sound(path):
         return
     if server is not None and findings.sound(("server", "listen")) and _same_listener(server.listen, admin.listen):
         findings.fault(path, "the same address as server.listen, where everybody could reach it; take another port", breaks=False)
     if admin.listen.host is not None and not is_loopback(admin.listen.host):
         findings.warn(
-            path, "reachable beyond this machine, and it asks nobody who they are; keep it to 127.0.0.1 or a network of operators"
+            path,
+            "reachable beyond this machine: the probes ask nobody who they are, and the session API's token travels in clear;"
+            " keep it to 127.0.0.1 or a network of operators",
         )
 
 

@@ -108,9 +108,9 @@ class Admin(Section):
     """The listener for probes and operators, never on the public one."""
 
     listen: ListenOrNone = _default("127.0.0.1:9090")
-    """Where /livez and /readyz answer, or `none` for no such listener."""
+    """Where /livez, /readyz and the session API answer, or `none` for no such listener."""
     token: SecretValue | None = None
-    """For the session API, which is not built yet: a token protects nothing, and is warned of."""
+    """The bearer token of the session API, at least 16 characters; without it that API is off."""
 
 
 class Provider(Section):

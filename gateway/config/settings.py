@@ -58,7 +58,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
-    """The listener for probes. ``listen`` None: there is none. ``token`` is for an API that is not built yet."""
+    """The listener for probes and operators. ``listen`` None: there is none. ``token`` None: the session API is off."""
 
     listen: Listen | None
     token: Secret | None
