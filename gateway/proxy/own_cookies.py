@@ -2,6 +2,9 @@
 
 Answers invariant 11 and the hostile cases IH-26 and IH-28. Names are compared as a forgiving application would read them (trimmed, any
 case, a leading "=" skipped), which removes at least what anybody could take for ours; every other cookie stays byte for byte.
+
+One of ours may go beside an application's answer (``with_own``), and never where a cache that serves several people could keep it (CK-29):
+what stood in one person's answer would sign in the next.
 """
 
 from __future__ import annotations
@@ -9,10 +12,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.proxy.answer import AnswerHead
     from gateway.proxy.headers import HeaderRules
 
 _NOT_IN_NAMES = bytes([*range(0x21), *range(0x7F, 0x100)])
 """Controls, space and everything beyond ASCII: frameworks trim some of it, and RFC 6265 allows none of it in a name."""
+
+_COMBINED = frozenset({206, 304})
+"""Answers whose headers a cache lays over those of one that it keeps (RFC 9111 sections 3.2 and 3.4)."""
+_OF_CERTAIN_CACHES = frozenset({b"surrogate-control", b"x-accel-expires", b"edge-control"})
+"""Headers that some caches obey in the place of Cache-Control, as they do RFC 9213's, which all end in ``-cache-control``."""
 
 
 def is_own(pair: bytes, rules: HeaderRules) -> bool:
@@ -34,3 +45,33 @@ def without_own(value: bytes, rules: HeaderRules) -> bytes:
 def sets_own(value: bytes, rules: HeaderRules) -> bool:
     """Whether a Set-Cookie value would set or delete one of the gateway's cookies (RFC 6265 section 5.2)."""
     return is_own(value.partition(b";")[0], rules)
+
+
+def with_own(head: bytes, answer: AnswerHead, cookie: Callable[[], str | None]) -> bytes:
+    """The head for the caller with the Set-Cookie value that ``cookie`` gives at this moment; as it was when there is none.
+
+    ``head`` is what ``response_head`` made of ``answer``. It stays as it was, too, where a shared cache may keep the answer in spite of a
+    ``Cache-Control: private`` of ours; ``cookie`` is not called then.
+    """
+    # With headers that Connection nominates, what the caller gets is not what is read here.
+    passes = answer.status >= 200 and answer.status not in _COMBINED and not answer.connection  # noqa: PLR2004 - a status code
+    caching = _caching(answer) if passes else None
+    value = None if caching is None else cookie()
+    if value is None or caching is None:
+        return head
+    return b"%bSet-Cookie: %b\r\n%b\r\n" % (head.removesuffix(b"\r\n"), value.encode("ascii"), caching)
+
+
+def _caching(answer: AnswerHead) -> bytes | None:
+    """The line that keeps this answer out of shared caches, empty where it says so itself; None where one could keep it all the same."""
+    directives: set[bytes] = set()
+    for name, value in answer.headers:
+        lower = name.lower()
+        if lower == b"cache-control":
+            directives.update(directive.strip(b" \t").lower() for directive in value.split(b","))
+        elif lower.endswith(b"-cache-control") or lower in _OF_CERTAIN_CACHES:
+            return None
+    # Quotes: only some fields are meant, or a list holds what is no directive.
+    if any(b'"' in directive or directive.startswith((b"public", b"s-maxage")) for directive in directives):
+        return None
+    return b"" if directives & {b"private", b"no-store"} else b"Cache-Control: private\r\n"

@@ -15,6 +15,7 @@ from gateway.proxy.answer_headers import response_head
 from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.framing import Delimiter
 from gateway.proxy.held import OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
+from gateway.proxy.own_cookies import with_own
 from gateway.proxy.request_body import send_body, whole_body
 from gateway.proxy.request_head import request_head
 from gateway.proxy.tunnel import Tunnel
@@ -24,7 +25,7 @@ from gateway.proxy.websocket_frames import FrameFollower
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
@@ -52,6 +53,7 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     rules: HeaderRules,
     hold: Hold = hold_nothing,
     tunnels: TunnelRules = _WEBSOCKET_ALONE,
+    own_cookie: Callable[[], str | None] | None = None,
 ) -> web.StreamResponse:
     """Forward ``request`` to ``upstream`` and relay the answer to the caller; return an answer that has nothing left to send.
 
@@ -59,6 +61,7 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     ``forwarded`` are headers of the gateway's, set last; their names must be reserved by ``rules``. ``hold`` is called with
     whatever outlives its first write (a tunnel, a long answer, an upload) and returns what to call when that is over. ``tunnels`` says
     which upgrades pass. The Origin of a WebSocket is the server's to check before (``websocket.asks_for_websocket`` says when).
+    ``own_cookie`` is asked for a Set-Cookie of the gateway's when the answer's head is here (``own_cookies.with_own``).
 
     The server must run with ``auto_decompress=False`` (bodies pass untouched) and ``handler_cancellation=True`` (a caller that leaves ends
     the upstream's exchange).
@@ -120,7 +123,7 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
         keep_alive = (
             request.keep_alive and not downstream.http10 and request.content.is_eof() and upgrade is None and not head.upgrade_dropped
         )
-        return await _relay(connection, downstream, answer, request, rules, hold, keep_alive=keep_alive)
+        return await _relay(connection, downstream, answer, request, rules, hold, own_cookie, keep_alive=keep_alive)
     finally:
         if forget is not None:
             forget()
@@ -137,11 +140,14 @@ async def _relay(  # noqa: PLR0913, PLR0917 - two connections and what is known 
     request: web.BaseRequest,
     rules: HeaderRules,
     hold: Hold,
+    own_cookie: Callable[[], str | None] | None,
     *,
     keep_alive: bool,
 ) -> web.StreamResponse:
     framing = _framing_down(answer.framing(request.method), http10=downstream.http10)
     head = response_head(answer, rules=rules, framing=framing, keep_alive=keep_alive, now=time.time())
+    if own_cookie is not None:
+        head = with_own(head, answer, own_cookie)
     if connection.complete:
         downstream.start(head, framing, connection.received(), complete=True)
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp_session import AbstractStorage, Session
 from typing_extensions import override
 
+from gateway.server.reissuing import reissued
 from gateway.server.sites import site_of
 from gateway.session.cookies import cookie_values, delete_cookie, set_cookie
 from gateway.session.sessions import Found
@@ -45,7 +46,11 @@ class BrowserSessions(AbstractStorage):
         found = await self._parts.sessions.find(cookie_lines(request), site_of(self._parts, request).names)
         if isinstance(found, Found):
             held = {FOUND: found, PRESENTED: (found.handle,)}
-            return Session(found.handle, data={"created": found.session.created, "session": held}, new=False)
+            session = Session(found.handle, data={"created": found.session.created, "session": held}, new=False)
+            if self._parts.keyring.has_older:
+                # Have it saved: its cookie may be one to give out again.
+                session.changed()
+            return session
         session = Session(None, data=None, new=True)
         if found.handles:
             session[PRESENTED] = found.handles
@@ -53,13 +58,21 @@ class BrowserSessions(AbstractStorage):
 
     @override
     async def save_session(self, request: web.Request, response: web.StreamResponse, session: Session) -> None:
-        """Tell the browser: a cookie for a session just begun, none for one that was invalidated. The store was told by the endpoint."""
-        names = site_of(self._parts, request).names
+        """Tell the browser: a cookie for a session just begun, none for one that was invalidated. The store was told by the endpoint.
+
+        One whose cookie an older key sealed gets it under the newest.
+        """
+        site = site_of(self._parts, request)
+        names = site.names
         born = cast("str | None", session.get(BORN))
         if born is not None:
             response.headers.add("Set-Cookie", set_cookie(names.session, born, names, max_age=None))
         elif session.empty:
             response.headers.add("Set-Cookie", delete_cookie(names.session, names))
+        elif (found := signed_in(session)) is not None:
+            again = reissued(self._parts, site, found, cookie_lines(request))
+            if again is not None:
+                response.headers.add("Set-Cookie", again)
 
 
 def cookie_lines(request: web.BaseRequest) -> tuple[bytes, ...]:

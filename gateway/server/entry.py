@@ -26,6 +26,7 @@ from gateway.server.asked import read_request
 from gateway.server.endpoints.auth import auth
 from gateway.server.login import ask_to_sign_in, send_to_provider
 from gateway.server.peers import client_of, share_of
+from gateway.server.reissuing import reissued
 from gateway.server.rendered import rendered_identity
 from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
@@ -100,6 +101,9 @@ class Entry:
         if session is not None and "Upgrade" in request.headers and asks_for_websocket(request.raw_headers):
             check_origin(request, site)
         client = client_of(request, parts.settings.server.trusted_proxies)
+        own_cookie = None
+        if session is not None and parts.keyring.has_older and request.method == "GET" and is_navigation("GET", request.headers):
+            own_cookie = partial(reissued, parts, site, session, asked.cookies)
         whole = None if request.content.is_eof() else _count_upload(request, upstream, client, parts)
         try:
             return await forward(
@@ -111,6 +115,7 @@ class Entry:
                 rules=parts.header_rules,
                 hold=partial(parts.live.hold, session),
                 tunnels=parts.settings.tunnels[route.index],
+                own_cookie=own_cookie,
             )
         finally:
             if whole is not None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.oidc import base64url
+from gateway.session.cookies import cookie_values
 from gateway.session.sealing import KEY_BYTES, Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gateway.session.cookies import CookieNames
     from gateway.session.sealing import Keyring
@@ -39,10 +40,31 @@ def new_handle(keyring: Keyring, names: CookieNames, randomness: Callable[[int],
 
 def open_handle(keyring: Keyring, cookie: bytes, names: CookieNames) -> Handle | None:
     """What this cookie value opens; None for whatever this gateway did not seal for this name and origin."""
-    plaintext = keyring.open(Purpose.SESSION_COOKIE, cookie, bound_to=names.binding(names.session))
-    if plaintext is None or len(plaintext) != ID_BYTES + KEY_BYTES:
+    plaintext = _opened(keyring, cookie, names)
+    return None if plaintext is None else Handle(key=store_key(plaintext[:ID_BYTES]), data_key=plaintext[ID_BYTES:])
+
+
+def sealed_anew(keyring: Keyring, cookie_headers: Iterable[bytes], names: CookieNames, handle: Handle) -> str | None:
+    """The cookie of this session under the newest key, where the one in these raw Cookie lines is under an older; None where it is not.
+
+    It opens to the same id and data key, so nothing changes in the store and both are good. Raises as ``cookie_values``.
+    """
+    values = set(cookie_values(cookie_headers, names.session.encode()))
+    if len(values) == 1 and keyring.is_newest(next(iter(values))):
         return None
-    return Handle(key=store_key(plaintext[:ID_BYTES]), data_key=plaintext[ID_BYTES:])
+    same: bytes | None = None
+    for value in values:
+        plaintext = _opened(keyring, value, names)
+        if plaintext is not None and store_key(plaintext[:ID_BYTES]) == handle.key:
+            if keyring.is_newest(value):
+                return None
+            same = plaintext
+    return None if same is None else keyring.seal(Purpose.SESSION_COOKIE, same, bound_to=names.binding(names.session))
+
+
+def _opened(keyring: Keyring, cookie: bytes, names: CookieNames) -> bytes | None:
+    plaintext = keyring.open(Purpose.SESSION_COOKIE, cookie, bound_to=names.binding(names.session))
+    return plaintext if plaintext is not None and len(plaintext) == ID_BYTES + KEY_BYTES else None
 
 
 def store_key(session_id: bytes) -> str:

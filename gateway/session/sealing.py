@@ -33,6 +33,8 @@ TAG_BYTES: Final = 16
 ID_BYTES: Final = 4
 KEYRING_VERSION: Final = b"\x01"
 DATA_KEY_VERSION: Final = b"\x41"
+_HEAD_TEXT: Final = 8
+"""Characters that hold the version and the key's id (and one byte more, so that they are base64url by themselves)."""
 MAX_SEALED: Final = 4096
 """Characters: no longer sealed text is looked at. A cookie is no longer (RFC 6265bis section 5.6)."""
 
@@ -65,18 +67,44 @@ class Keyring:
     def __init__(self, keys: Sequence[bytes]) -> None:
         """Take 32-byte keys, newest first; ``ValueError`` for none, for other lengths and for one key twice."""
         self._keys = _server_keys(keys)
-        self._on_replaced: list[Callable[[], None]] = []
+        self._on_removed: list[Callable[[], None]] = []
+        self.has_older = len(self._keys) > 1
+        """Whether something may come that an older key sealed; read by others, set here alone."""
 
-    def replace(self, keys: Sequence[bytes]) -> None:
-        """Use these keys from now on, at once; ``ValueError`` as in the constructor, with the old keys kept."""
-        before, self._keys = self._keys, _server_keys(keys)
-        if self._keys != before:
-            for told in self._on_replaced:
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Eight hexadecimal digits of each key, in the order of the keys. They tell nothing of the keys."""
+        return tuple(key.id.hex() for key in self._keys)
+
+    def replace(self, keys: Sequence[bytes], *, settled: bool = True) -> bool:
+        """Use these keys from now on, at once; ``ValueError`` as in the constructor, with the old keys kept.
+
+        Unless ``settled``, a first key that comes just now opens and does not seal yet, as long as one that was known stays listed:
+        other processes read the same list at this moment, and what it sealed would be nobody's to them. True then: come again, settled.
+        """
+        before, after = self._keys, _server_keys(keys)
+        waits = False
+        if not settled and after[0] not in before:
+            # The key that seals now is known to everybody; any other may have come a moment ago.
+            known = next((key for key in before if key in after), None)
+            if known is not None:
+                waits, after = True, (known, *(key for key in after if key != known))
+        self._keys, self.has_older = after, len(after) > 1
+        if set(before) - set(after):
+            for told in self._on_removed:
                 told()
+        return waits
 
-    def on_replaced(self, told: Callable[[], None]) -> None:
-        """Have ``told`` called when other keys came: what the old ones opened may not open any more."""
-        self._on_replaced.append(told)
+    def on_removed(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called when a key was taken away: what it sealed opens no more."""
+        self._on_removed.append(told)
+
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether this names the key that seals now. It says nothing about whether it opens."""
+        try:
+            return base64url.decode(sealed[:_HEAD_TEXT].decode("ascii"))[1 : 1 + ID_BYTES] == self._keys[0].id
+        except ValueError:
+            return False
 
     def seal(self, purpose: Purpose, plaintext: bytes, *, bound_to: BoundTo) -> str:
         """Base64url text (no padding) of 37 bytes more than ``plaintext``, sealed under the newest key."""

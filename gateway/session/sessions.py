@@ -67,7 +67,7 @@ class Sessions:
         self._cache = SessionCache(outage_grace=outage_grace, monotonic=monotonic)
         self._notes = Notes(store, kept=lifetimes.idle + STORE_GRACE, worth=lifetimes.idle / TOUCH_FRACTION, clock=clock)
         self._finding = Finding(keyring, store, lifetimes, cache=self._cache, notes=self._notes, clock=clock)
-        keyring.on_replaced(self._cache.clear)
+        keyring.on_removed(self._cache.clear)
 
     def start(self) -> None:
         """Keep copies of opened sessions from now on, as long as the store tells every change. Without it every find reads the store."""

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.proxy.answer import read_answer_head
+from gateway.proxy.answer_headers import response_head
+from gateway.proxy.framing import Delimiter
 from gateway.proxy.headers import HeaderRules
-from gateway.proxy.own_cookies import is_own, sets_own, without_own
+from gateway.proxy.own_cookies import is_own, sets_own, with_own, without_own
 
 RULES = HeaderRules(
     reserved=frozenset(),
@@ -67,3 +70,66 @@ def test_what_is_left_is_others_in_order_and_none_of_ours(pairs):
     assert not any(is_own(pair, RULES) for pair in left.split(b";"))
     expected = [pair for pair in sent.split(b";") if not is_own(pair, RULES)]
     assert left.strip(b"; \t") == b";".join(expected).strip(b"; \t")
+
+
+COOKIE = "__Host-gateway=new; Path=/"
+PRIVATE = b"Cache-Control: private\r\n"
+
+
+def heads(raw, cookie=lambda: COOKIE):
+    """The head for the caller without a cookie of ours and with one, where there may be one."""
+    answer = read_answer_head(raw)
+    head = response_head(answer, rules=RULES, framing=Delimiter.NOTHING, keep_alive=True, now=0.0)
+    return head, with_own(head, answer, cookie)
+
+
+@pytest.mark.parametrize(
+    ("lines", "ours"),
+    [
+        pytest.param(b"", PRIVATE, id="nothing said"),
+        pytest.param(b"Expires: Thu, 01 Dec 2044 16:00:00 GMT\r\n", PRIVATE, id="an end alone"),
+        pytest.param(b"Cache-Control: no-store\r\n", b"", id="no-store"),
+        pytest.param(b"cache-control: Private\r\n", b"", id="private"),
+        pytest.param(b"Cache-Control: max-age=0,\tPRIVATE ,must-revalidate\r\n", b"", id="private among others"),
+        pytest.param(b"Cache-Control: max-age=9\r\nCache-Control: private\r\n", b"", id="private in a second line"),
+        pytest.param(b"Cache-Control: no-cache\r\n", PRIVATE, id="no-cache lets a shared cache keep it"),
+        pytest.param(b"Cache-Control: max-age=600, must-revalidate\r\n", PRIVATE, id="an age for everybody"),
+        pytest.param(b"Cache-Control:\r\n", PRIVATE, id="empty"),
+        pytest.param(b"Cache-Control: x-private\r\n", PRIVATE, id="a directive near private"),
+        pytest.param(b"Set-Cookie: a=1\r\nVary: Cookie\r\n", PRIVATE, id="a cookie of its own"),
+    ],
+)
+def test_a_cookie_of_ours_goes_beside_an_answer_that_no_shared_cache_keeps(lines, ours):
+    plain, told = heads(b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 0\r\n\r\n")
+    assert told == plain[:-2] + b"Set-Cookie: " + COOKIE.encode() + b"\r\n" + ours + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "lines"),
+    [
+        pytest.param(b"200", b"Cache-Control: public\r\n", id="public"),
+        pytest.param(b"200", b"Cache-Control: public, no-store\r\n", id="public, whatever else it says"),
+        pytest.param(b"200", b"Cache-Control: private\r\nCache-Control: PUBLIC\r\n", id="public in a second line"),
+        pytest.param(b"200", b"Cache-Control: s-maxage=600\r\n", id="an age for shared caches"),
+        pytest.param(b"200", b'Cache-Control: private="x-user"\r\n', id="private for some fields"),
+        pytest.param(b"200", b'Cache-Control: no-cache="a,private,b"\r\n', id="private within quotes"),
+        pytest.param(b"200", b"Cache-Control: private\r\nCDN-Cache-Control: max-age=600\r\n", id="RFC 9213, for all CDNs"),
+        pytest.param(b"200", b"Vendor-CDN-Cache-Control: max-age=600\r\n", id="RFC 9213, for one"),
+        pytest.param(b"200", b"Surrogate-Control: max-age=600\r\n", id="Surrogate-Control"),
+        pytest.param(b"200", b"X-Accel-Expires: 600\r\n", id="X-Accel-Expires"),
+        pytest.param(b"200", b"Cache-Control: private\r\nConnection: Cache-Control\r\n", id="private, but taken out on the way"),
+        pytest.param(b"304", b"Cache-Control: private\r\n", id="304, laid over what was kept"),
+        pytest.param(b"206", b"Cache-Control: private\r\n", id="a part"),
+        pytest.param(b"103", b"Cache-Control: private\r\n", id="not the answer yet"),
+    ],
+)
+def test_no_cookie_of_ours_goes_where_a_cache_could_keep_it_for_others(status, lines):
+    asked = []
+    plain, told = heads(b"HTTP/1.1 " + status + b" X\r\n" + lines + b"\r\n", lambda: asked.append(1))
+    assert told == plain
+    assert asked == []
+
+
+def test_where_there_is_no_cookie_after_all_the_answer_is_as_it_was():
+    plain, told = heads(b"HTTP/1.1 200 OK\r\n\r\n", lambda: None)
+    assert told == plain

@@ -15,6 +15,7 @@ from gateway.server.browser_sessions import cookie_lines
 from gateway.server.login import ask_to_sign_in
 from gateway.server.query import one_value
 from gateway.server.refusals import PLAIN_HEADERS
+from gateway.server.reissuing import reissued
 from gateway.server.sites import site_of
 from gateway.session.sessions import Found
 
@@ -32,7 +33,8 @@ async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
     extend = one_value(request, "extend")
     if extend not in (None, "true", "false"):
         raise RequestRefused("extend is neither true nor false")
-    found = await parts.sessions.find(cookie_lines(request), site.names, extend=extend != "false")
+    cookies = cookie_lines(request)
+    found = await parts.sessions.find(cookies, site.names, extend=extend != "false")
     if not isinstance(found, Found):
         return ask_to_sign_in(site)
     now = parts.clock()
@@ -51,4 +53,8 @@ async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
             "idle_expires_in": max(0, int(found.idle_expires - now)),
         },
     }
-    return web.Response(body=json.dumps(body).encode(), headers=PLAIN_HEADERS | {"Content-Type": "application/json"})
+    response = web.Response(body=json.dumps(body).encode(), headers=PLAIN_HEADERS | {"Content-Type": "application/json"})
+    again = reissued(parts, site, found, cookies)
+    if again is not None:
+        response.headers.add("Set-Cookie", again)
+    return response
