@@ -170,10 +170,10 @@ class Sessions:
         # Before, so that no request is let in while the store is told; after, so that no read from before brings it back.
         self._forget(handle.key)
         try:
-            sealed = await self._store.end(handle.key)
+            ended = await self._store.end(handle.key)
         finally:
             self._forget(handle.key)
-        return self._opened_tokens(handle, sealed)
+        return self._opened_tokens(handle, ended.tokens)
 
     async def tokens(self, handle: Handle) -> Tokens | None:
         """The tokens of a session, None when it has ended."""

@@ -119,7 +119,7 @@ def new_marker(sessions: Sessions, told: asyncio.Event) -> tuple[asyncio.Task[No
 
     async def write() -> None:
         store = sessions._store
-        await store._exchange(("SET", f"gateway:s:{{{key}}}", b"x", "PX", 1000))
+        await store._exchange.each(("SET", f"gateway:s:{{{key}}}", b"x", "PX", 1000))
         async with asyncio.timeout(PATIENCE):
             await told.wait()
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.session.store.protocol import NewSession, Stored
+from gateway.session.store.protocol import Ended, NewSession, Stored
 
 if TYPE_CHECKING:
     from tests.session.conftest import Shop
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NEW = NewSession(key="k" * 43, record=b"record\x00\xff", tokens=b"tokens\x00\xff", last_seen=1_700_000_000_123, lifetime=3600.0, idle=600.0)
 OTHER = replace(NEW, key="o" * 43, record=b"other", tokens=b"other tokens")
 NOTHING = Stored(record=None, last_seen=None)
+GONE = Ended(tokens=None, card=None)
 
 
 async def test_a_session_is_read_back_byte_for_byte(shop: Shop):
@@ -26,7 +27,7 @@ async def test_a_session_is_read_back_byte_for_byte(shop: Shop):
 async def test_what_was_never_there_is_nothing(shop: Shop):
     assert await shop.store.read("x" * 43) == NOTHING
     assert await shop.store.tokens("x" * 43) is None
-    assert await shop.store.end("x" * 43) is None
+    assert await shop.store.end("x" * 43) == GONE
     await shop.store.touch(["x" * 43], last_seen=1, idle=600.0)
     assert await shop.store.read("x" * 43) == NOTHING
     assert shop.dump() == {}
@@ -36,7 +37,7 @@ async def test_an_ended_session_is_gone_and_its_tokens_go_to_one(shop: Shop):
     await shop.store.create(NEW, replaces=())
     await shop.store.create(OTHER, replaces=())
     answers = await asyncio.gather(*(shop.store.end(NEW.key) for _ in range(5)))
-    assert sorted(answers, key=bool) == [None, None, None, None, NEW.tokens]
+    assert sorted(answers, key=lambda ended: ended.tokens is not None) == [GONE] * 4 + [Ended(NEW.tokens, None)]
     assert await shop.store.read(NEW.key) == NOTHING
     assert await shop.store.tokens(NEW.key) is None
     assert await shop.store.read(OTHER.key) == Stored(record=OTHER.record, last_seen=OTHER.last_seen), "nobody else is touched"
@@ -103,7 +104,7 @@ async def test_idle_time_and_lifetime_run_out_by_themselves(shop: Shop):
     shop.later(3000)
     assert await shop.store.read(NEW.key) == NOTHING
     assert await shop.store.tokens(NEW.key) is None
-    assert await shop.store.end(NEW.key) is None
+    assert await shop.store.end(NEW.key) == GONE
     assert shop.dump() == {}
 
 

@@ -128,6 +128,7 @@ async def test_a_sign_out_that_began_is_finished_though_the_caller_left():
         await proxy.asked.wait()
         assert await given_up(task)
         proxy.flowing.set()
+        await store._exchange.ended()
         assert await store.read(ALICE.key) == Stored(None, None)
         assert await store.tokens(ALICE.key) is None
 

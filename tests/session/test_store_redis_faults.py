@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,8 @@ from gateway.session.record import identity_from
 from gateway.session.sealing import Keyring
 from gateway.session.sessions import Absent, Found, Sessions
 from gateway.session.store.opening import open_store
-from gateway.session.store.protocol import NewSession, Stored
-from gateway.session.store.redis import RedisStore
+from gateway.session.store.protocol import Ended, Listed, NewSession, Shown, Stored
+from gateway.session.store.redis import COMMANDS, RedisStore
 from gateway.session.store.redis_address import parse_redis_address
 from tests.support.redis_servers import RedisServer, redis_server
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tests.session.conftest import Clock, FakeProvider
 
 NEW = NewSession(key="k" * 43, record=b"record", tokens=b"tokens", last_seen=1_700_000_000_123, lifetime=3600.0, idle=600.0)
+LISTED = replace(NEW, card=b"card", indexes=("x",))
 WHOLE = Stored(record=NEW.record, last_seen=NEW.last_seen)
 NAMES = CookieNames.for_origin("https://apps.example.org")
 PASSWORD = "p/w #:@%é"
@@ -125,7 +127,7 @@ async def test_foreign_values_are_an_ended_session_and_an_error_in_the_log(
     with capture_logs() as logs:
         assert await store.read(NEW.key) == Stored(None, None)
         assert await store.tokens(NEW.key) is None
-        assert await store.end(NEW.key) is None
+        assert await store.end(NEW.key) == Ended(None, None)
     assert bytes_sent(server) - sent < 300_000, "a large value is not read whole"
     assert [entry["event"] for entry in logs] == ["store.value_refused"] * 4
     assert {entry["log_level"] for entry in logs} == {"error"}
@@ -233,15 +235,27 @@ async def test_a_user_without_rights_is_refused_by_name_of_the_fault(server: Red
 
 
 async def test_exactly_these_commands_are_used(server: RedisServer):
-    rights = ("+getrange", "+set", "+del", "+multi", "+exec", "+ping")
+    rights = [f"+{command}" for command in COMMANDS]
     server.command("ACL", "SETUSER", "gateway", "on", ">hunter2", "~gateway:*", *rights)
     store = open_store(server.url.replace("//", "//gateway:hunter2@"))
     await store.ready()
-    await store.create(NEW, replaces=("o" * 43,))
+    await store.create(LISTED, replaces=("o" * 43,))
+    assert await store.missing([NEW.key]) == frozenset()
+    assert await store.listed("x", cursor=0, count=10) == Listed((NEW.key,), 0)
+    assert await store.show([NEW.key]) == [Shown(b"card", NEW.last_seen)]
+    assert await store.lock(NEW.key, owner=b"me", lifetime=10.0) is None
+    assert await store.extend(NEW.key, owner=b"me", lifetime=20.0)
+    assert await store.replace(NEW.key, record=NEW.record, tokens=NEW.tokens, fence=NEW.tokens)
+    await store.unlock(NEW.key, owner=b"me")
     await store.touch([NEW.key], last_seen=NEW.last_seen, idle=600.0)
     assert await store.claim("s", lifetime=1.0)
     assert await store.read(NEW.key) == WHOLE
-    assert await store.tokens(NEW.key) == await store.end(NEW.key) == NEW.tokens
+    assert await store.tokens(NEW.key) == NEW.tokens
+    assert await store.end(NEW.key, leave_tokens=30.0) == Ended(None, b"card")
+    assert await store.take_tokens(NEW.key) == NEW.tokens
+    await store.unlist(NEW.key, ["x"])
+    used = set(re.findall(rb"cmdstat_([a-z]+)[:|]", server.command("INFO", "commandstats")))
+    assert used - {b"acl", b"info", b"auth", b"client", b"hello"} == {command.encode() for command in COMMANDS} - {b"wait"}
     await store.close()
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.session.store.memory import MemoryStore
-    from gateway.session.store.protocol import Follower, NewSession, Stored
+    from gateway.session.store.protocol import Ended, Follower, NewSession, Stored
 
 
 class Line:
@@ -75,19 +75,19 @@ class Line:
         await self._wait()
         return stored
 
-    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
+    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> tuple[bytes, ...]:
         self._reach()
         await self._wait()
-        await self.store.create(new, replaces=replaces)
+        return await self.store.create(new, replaces=replaces)
 
     async def touch(self, keys: Sequence[str], *, last_seen: int, idle: float) -> None:
         self._reach()
         await self.store.touch(keys, last_seen=last_seen, idle=idle)
 
-    async def end(self, key: str) -> bytes | None:
+    async def end(self, key: str, *, leave_tokens: float = 0.0) -> Ended:
         self._reach()
         await self._wait()
-        return await self.store.end(key)
+        return await self.store.end(key, leave_tokens=leave_tokens)
 
     async def close(self) -> None: ...
 

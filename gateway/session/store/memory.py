@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import replace as with_values
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import StoreUnavailable
-from gateway.session.store.protocol import NewSession, Stored
+from gateway.session.store.memory_shelf import Fleeting, Kept, Shelf
+from gateway.session.store.protocol import Ended, Listed, NewSession, Shown, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,9 +29,10 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.time, max_sessions: int = MAX_SESSIONS, max_claims: int = MAX_CLAIMS) -> None:
         self._clock = clock
-        self._sessions = _Shelf(max_sessions)
-        self._claims: OrderedDict[str, float] = OrderedDict()
-        self._max_claims = max_claims
+        self._sessions = Shelf(max_sessions)
+        self._claims: Fleeting[None] = Fleeting(max_claims)
+        self._locks: Fleeting[bytes] = Fleeting(max_sessions)
+        self._left: Fleeting[bytes] = Fleeting(max_sessions)
         self._followers: list[Follower] = []
 
     def follow(self, follower: Follower) -> None:
@@ -65,25 +66,96 @@ class MemoryStore:
             if kept is not None and now < kept.idle_until:
                 kept.last_seen, kept.idle_until = last_seen, now + idle
 
-    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
+    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> tuple[bytes, ...]:
         """See ``SessionStore.create``."""
         now = self._clock()
-        kept = _Kept(new=new, last_seen=new.last_seen, until=now + new.lifetime, idle_until=now + new.idle)
-        if not self._sessions.put(new.key, kept, now=now, instead_of=replaces):
+        leaving = tuple(dict.fromkeys(key for key in replaces if key != new.key))
+        cards = tuple(kept.new.card for key in leaving if (kept := self._live(key, now)) is not None and kept.new.card)
+        kept = Kept(new=new, last_seen=new.last_seen, until=now + new.lifetime, idle_until=now + new.idle)
+        if not self._sessions.put(new.key, kept, now=now, instead_of=leaving):
             raise StoreUnavailable("the memory store is full of live sessions")
-        self._tell(new.key, *replaces)
+        for key in leaving:
+            self._locks.take(key)
+        self._tell(new.key, *leaving)
+        return cards
 
     async def tokens(self, key: str) -> bytes | None:
         """See ``SessionStore.tokens``."""
         kept = self._live(key, self._clock())
-        return None if kept is None else kept.new.tokens
+        return None if kept is None else kept.new.tokens or None
 
-    async def end(self, key: str) -> bytes | None:
-        """See ``SessionStore.end``."""
+    async def replace(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
+        """See ``SessionStore.replace``."""
         kept = self._live(key, self._clock())
-        self._sessions.items.pop(key, None)
+        if kept is None or kept.new.tokens != fence:
+            return False
+        kept.new = with_values(kept.new, record=record, tokens=tokens)
         self._tell(key)
-        return None if kept is None else kept.new.tokens
+        return True
+
+    async def end(self, key: str, *, leave_tokens: float = 0.0) -> Ended:
+        """See ``SessionStore.end``."""
+        now = self._clock()
+        kept = self._live(key, now)
+        self._sessions.take(key)
+        self._locks.take(key)
+        self._tell(key)
+        if kept is None:
+            return Ended(tokens=None, card=None)
+        if leave_tokens:
+            self._left.put(key, kept.new.tokens, now + leave_tokens, now=now)
+        return Ended(tokens=None if leave_tokens else kept.new.tokens or None, card=kept.new.card or None)
+
+    async def take_tokens(self, key: str) -> bytes | None:
+        """See ``SessionStore.take_tokens``."""
+        left = self._left.get(key, self._clock())
+        self._left.take(key)
+        return None if left is None else left[0] or None
+
+    async def unlist(self, key: str, indexes: Sequence[str]) -> None:
+        """See ``SessionStore.unlist``."""
+        self._sessions.unlist(key, tuple(indexes))
+
+    async def listed(self, index: str, *, cursor: int, count: int) -> Listed:
+        """See ``SessionStore.listed``. The cursor is the serial of the last session told, so that none is missed when others end."""
+        following = [(key, serial) for key, serial in self._sessions.indexes.get(index, {}).items() if serial > cursor]
+        part = following[:count]
+        return Listed(keys=tuple(key for key, _ in part), cursor=part[-1][1] if len(part) < len(following) else 0)
+
+    async def show(self, keys: Sequence[str]) -> list[Shown]:
+        """See ``SessionStore.show``."""
+        now = self._clock()
+        kept = [self._live(key, now) for key in keys]
+        return [
+            Shown(card=None, last_seen=None)
+            if each is None
+            else Shown(card=each.new.card or None, last_seen=each.last_seen if now < each.idle_until else None)
+            for each in kept
+        ]
+
+    async def lock(self, key: str, *, owner: bytes, lifetime: float) -> float | None:
+        """See ``SessionStore.lock``. Of more locks than there is room for the oldest are forgotten: losing one is safe."""
+        now = self._clock()
+        held = self._locks.get(key, now)
+        if held is not None:
+            return held[1] - now
+        self._locks.put(key, owner, now + lifetime, now=now)
+        return None
+
+    async def extend(self, key: str, *, owner: bytes, lifetime: float) -> bool:
+        """See ``SessionStore.extend``."""
+        now = self._clock()
+        held = self._locks.get(key, now)
+        if held is None or held[0] != owner:
+            return False
+        self._locks.put(key, owner, now + lifetime, now=now)
+        return True
+
+    async def unlock(self, key: str, *, owner: bytes) -> None:
+        """See ``SessionStore.unlock``."""
+        held = self._locks.get(key, self._clock())
+        if held is not None and held[0] == owner:
+            self._locks.take(key)
 
     async def claim(self, name: str, *, lifetime: float) -> bool:
         """See ``SessionStore.claim``. Of more claims than there is room for, the oldest are forgotten.
@@ -92,15 +164,9 @@ class MemoryStore:
         provider takes a code once (RFC 6749 section 4.1.2). To refuse instead would let whoever begins logins close sign-in for everybody.
         """
         now = self._clock()
-        # Every claim has the same lifetime, so the first that came is the first to end.
-        while self._claims and next(iter(self._claims.values())) <= now:
-            self._claims.popitem(last=False)
-        if now < self._claims.get(name, now):
+        if self._claims.get(name, now) is not None:
             return False
-        self._claims.pop(name, None)
-        self._claims[name] = now + lifetime
-        if len(self._claims) > self._max_claims:
-            self._claims.popitem(last=False)
+        self._claims.put(name, None, now + lifetime, now=now)
         return True
 
     async def ready(self) -> None:
@@ -108,8 +174,8 @@ class MemoryStore:
 
     async def close(self) -> None:
         """See ``SessionStore.close``: nobody is kept."""
-        self._sessions.items.clear()
-        self._claims.clear()
+        for each in (self._sessions, self._claims, self._locks, self._left):
+            each.clear()
         for follower in self._followers:
             follower.refused()
 
@@ -118,49 +184,6 @@ class MemoryStore:
             for key in keys:
                 follower.changed(key)
 
-    def _live(self, key: str, now: float) -> _Kept | None:
+    def _live(self, key: str, now: float) -> Kept | None:
         kept = self._sessions.items.get(key)
         return kept if kept is not None and now < kept.until else None
-
-
-@dataclass(slots=True)
-class _Kept:
-    new: NewSession
-    last_seen: int
-    until: float
-    idle_until: float
-
-    @property
-    def deadline(self) -> float:
-        return min(self.until, self.idle_until)
-
-
-@dataclass(slots=True)
-class _Shelf:
-    """A bounded dict of sessions. It is swept when full, and not again before something on it can have perished."""
-
-    most: int
-    items: dict[str, _Kept] = field(default_factory=dict)
-    none_before: float = math.inf
-
-    def put(self, key: str, item: _Kept, *, now: float, instead_of: tuple[str, ...]) -> bool:
-        """Place ``item`` and take ``instead_of`` away; False, with nothing changed, when no place is left."""
-        leaving = {key, *instead_of}
-        if self._left_without(leaving) >= self.most:
-            self._sweep(now)
-            if self._left_without(leaving) >= self.most:
-                return False
-        for each in leaving:
-            self.items.pop(each, None)
-        self.items[key] = item
-        self.none_before = min(self.none_before, item.deadline)
-        return True
-
-    def _left_without(self, leaving: set[str]) -> int:
-        return len(self.items) - sum(key in self.items for key in leaving)
-
-    def _sweep(self, now: float) -> None:
-        if now < self.none_before:
-            return
-        self.items = {key: item for key, item in self.items.items() if now < item.deadline}
-        self.none_before = min((item.deadline for item in self.items.values()), default=math.inf)

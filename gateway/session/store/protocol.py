@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_VALUE: Final = 64 * 1024
 """Bytes: no value is written or read beyond this, whatever the store holds under the key."""
+MAX_CARD: Final = 4 * 1024
+"""Bytes, the same for a card: many are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """All that one login writes. ``key`` is a hash; the times are seconds from now, ``last_seen`` epoch milliseconds."""
+    """All that one login writes. ``key`` is a hash; the times are seconds from now, ``last_seen`` epoch milliseconds.
+
+    ``indexes`` are the names of the sets that list the session, hashes too; ``card`` is what is told of it where nobody shows its cookie,
+    none when empty. Whoever makes one keeps to ``MAX_VALUE`` and ``MAX_CARD``.
+    """
 
     key: str
     record: bytes = field(repr=False)
@@ -36,6 +42,32 @@ class NewSession:
     last_seen: int
     lifetime: float
     idle: float
+    card: bytes = field(default=b"", repr=False)
+    indexes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What was left of a session when it ended: to the first who ends it, and None to everybody else."""
+
+    tokens: bytes | None = field(repr=False)
+    card: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A part of an index: store keys, among them perhaps some of sessions that have ended. ``cursor`` 0: there is no more."""
+
+    keys: tuple[str, ...]
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is told of a session without its cookie; ``card`` is None when it has ended or has none, ``last_seen`` as in ``Stored``."""
+
+    card: bytes | None = field(repr=False)
+    last_seen: int | None
 
 
 class Follower(Protocol):
@@ -92,16 +124,60 @@ class SessionStore(Protocol):
         """Note that these sessions were used (epoch milliseconds), for ``idle`` seconds, in one round trip; what has ended stays ended."""
         ...
 
-    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
-        """Write the session and destroy those under the keys ``replaces``, all at once or not at all."""
+    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> tuple[bytes, ...]:
+        """Write the session, list it, and destroy those under the keys ``replaces``; the cards of those that were there.
+
+        All at once or not at all. A store of several servers, where that cannot be, destroys and lists first: whatever breaks off in
+        between, nobody is left with two sessions, and no session is in none of its indexes.
+        """
         ...
 
     async def tokens(self, key: str) -> bytes | None:
         """The sealed tokens of a session, None when it has ended."""
         ...
 
-    async def end(self, key: str) -> bytes | None:
-        """Destroy all of a session at once; the sealed tokens go to the first who asks, None to everybody else."""
+    async def replace(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
+        """Write record and tokens, at once, for the rest of the session's lifetime, if its tokens are still the sealed ``fence``.
+
+        False, with nothing written: the session has ended, or somebody else has replaced its tokens.
+        """
+        ...
+
+    async def end(self, key: str, *, leave_tokens: float = 0.0) -> Ended:
+        """Destroy all of a session at once. It may stay in its indexes until ``unlist``.
+
+        With ``leave_tokens`` its tokens stay for so many seconds, for ``take_tokens``, and are not in the answer: whoever ends a session
+        without its cookie cannot open them. Where the store has replicas, ``StoreUnavailable`` says also that it has ended here and none of
+        them knows.
+        """
+        ...
+
+    async def take_tokens(self, key: str) -> bytes | None:
+        """The sealed tokens that an ``end`` left, to the first who takes them; None while the session lives."""
+        ...
+
+    async def unlist(self, key: str, indexes: Sequence[str]) -> None:
+        """Take a session that has ended out of its indexes."""
+        ...
+
+    async def listed(self, index: str, *, cursor: int, count: int) -> Listed:
+        """A part of an index, of about ``count`` keys; ``cursor`` is 0, or that of the part before."""
+        ...
+
+    async def show(self, keys: Sequence[str]) -> list[Shown]:
+        """What is told of each of these sessions, in one round trip a server."""
+        ...
+
+    async def lock(self, key: str, *, owner: bytes, lifetime: float) -> float | None:
+        """Take the session's lock for ``lifetime`` seconds; None: it is ours, else the seconds after which whoever has it loses it."""
+        ...
+
+    async def extend(self, key: str, *, owner: bytes, lifetime: float) -> bool:
+        """Have a lock of ours end ``lifetime`` seconds from now; False when it is ours no more."""
+        ...
+
+    async def unlock(self, key: str, *, owner: bytes) -> None:
+        """Give a lock back, if it is still ours."""
         ...
 
     async def claim(self, name: str, *, lifetime: float) -> bool:

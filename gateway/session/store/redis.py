@@ -1,193 +1,264 @@
 """Sessions in Redis or Valkey: one round trip to read, one transaction to begin or end, no answer ever to the wrong caller.
 
-Answers RD-01 to RD-19 and invariants 7, 9 and 13. Per session three keys with one hash tag, each with a time to live, values sealed before
-they come here; and one key a login that was called back::
+Answers RD-01 to RD-19 and invariants 7, 9 and 13. Per session these keys with one hash tag, each with a time to live, values sealed before
+they come here; and beside them what was claimed and what lists sessions::
 
-    {prefix}s:{<hash>}   the record          {prefix}t:{<hash>}   the tokens
+    {prefix}s:{<hash>}   the record          {prefix}r:{<hash>}   the lock of who refreshes it
+    {prefix}t:{<hash>}   the tokens          {prefix}e:{<hash>}   the tokens that an end left
     {prefix}i:{<hash>}   last seen (ms)      {prefix}l:{<hash>}   a claimed login
+    {prefix}c:{<hash>}   the card            {prefix}x:{<hash>}   an index: store keys, scored by their expiry (epoch ms)
 
-A command that began runs to its end, whoever waits for it: a caller that is cancelled never cancels redis-py within an exchange, so no
-connection goes back to the pool with an answer still to come (RD-13), and none is lost from it. Nothing is sent twice: no retries.
+Every command has one key, or keys with one hash tag, so that a cluster can route it; ``Exchange`` knows how it travels, ``Answers`` what
+came of it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
-from typing import TYPE_CHECKING, Any, Final
-
-from redis.exceptions import RedisError, ResponseError
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import StoreUnavailable
-from gateway.session.store.failures import told
-from gateway.session.store.protocol import MAX_VALUE, Stored
+from gateway.session.store import scripts
+from gateway.session.store.answers import TIME_BYTES, Answers, Refused
+from gateway.session.store.exchange import Exchange, Unacknowledged
+from gateway.session.store.protocol import MAX_CARD, MAX_VALUE, Ended, Listed, Shown, Stored
 from gateway.session.store.redis_address import MAX_CONNECTIONS
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redis.asyncio import Redis
-
     from gateway.session.store.protocol import Follower, NewSession
     from gateway.session.store.redis_address import RedisAddress
+    from gateway.session.store.scripts import Command
     from gateway.session.store.tracking import Tracking
 
-PATIENCE: Final = 5.0
-"""Seconds that a caller waits at most, whatever the waits of pool, connecting and answers add up to."""
-
-_LAST_SEEN: Final = re.compile(rb"[0-9]{1,15}")
-_LAST_SEEN_BYTES: Final = 16
-
-Command = tuple[str | bytes | int, ...]
+_READS: Final = ("ping", "getrange", "exists", "pttl", "strlen", "type", "zscan", "role")
+_WRITES: Final = ("set", "del", "pexpire", "rename", "zadd", "zrem", "zremrangebyscore", "eval", "multi", "exec", "wait")
+COMMANDS: Final = frozenset(_READS + _WRITES)
+"""All that is sent, by the scripts too: the rights that the store takes, beside those to follow changes."""
+CLOCKS_APART: Final = 300_000
+"""Milliseconds that the clocks of replicas may be apart before one takes another's sessions out of an index."""
 
 log = logs.get("session")
 
 
 class RedisStore:
-    """A ``SessionStore`` in one Redis or Valkey server. Nothing is connected before the first command."""
+    """A ``SessionStore`` in Redis or Valkey servers. Nothing is connected before the first command."""
 
     def __init__(self, address: RedisAddress, *, prefix: str = "gateway:", max_connections: int = MAX_CONNECTIONS) -> None:
         self._address = address
-        self._place = address.place
-        self._client: Redis = address.client(max_connections=max_connections)
+        self._client = address.client(max_connections=max_connections)
+        self._exchange = Exchange(self._client, place=address.place)
+        self._answers = Answers(address.place)
         self._prefix = prefix
-        self._under_way: set[asyncio.Task[list[Any]]] = set()
         self._trackings: list[Tracking] = []
 
     def follow(self, follower: Follower) -> None:
-        """See ``SessionStore.follow``: one connection of its own. Records alone are under the prefix; notes of use are nobody's news."""
+        """See ``SessionStore.follow``. Records alone are under the prefix; notes of use are nobody's news."""
         self._trackings.append(self._address.follow(follower, prefix=f"{self._prefix}s:"))
 
     async def read(self, key: str) -> Stored:
         """See ``SessionStore.read``. GETRANGE bounds what a foreign value can make us read (RD-10)."""
-        record, last_seen = await self._exchange(
-            ("GETRANGE", self._key("s", key), 0, MAX_VALUE),
-            ("GETRANGE", self._key("i", key), 0, _LAST_SEEN_BYTES),
-        )
-        return Stored(record=self._ours(record, most=MAX_VALUE, kind="record"), last_seen=self._time(last_seen))
+        record, last_seen = await self._exchange.each(self._get("s", key, MAX_VALUE), self._get("i", key, TIME_BYTES))
+        return Stored(record=self._answers.value(record, most=MAX_VALUE, kind="record"), last_seen=self._answers.time(last_seen))
 
     async def missing(self, keys: Sequence[str]) -> frozenset[str]:
-        """See ``SessionStore.missing``. One EXISTS counts them all; each is asked for only where the count falls short."""
+        """See ``SessionStore.missing``. EXISTS of many keys would be cheaper, and is refused by a cluster."""
         if not keys:
             return frozenset()
-        records = [self._key("s", key) for key in keys]
-        (there,) = await self._exchange(("EXISTS", *records))
-        self._raise_error(there)
-        if there == len(keys):
-            return frozenset()
-        answers = await self._exchange(*(("EXISTS", record) for record in records))
-        self._raise_error(*answers)
-        return frozenset(key for key, answer in zip(keys, answers, strict=True) if not answer)
+        there = await self._exchange.each(*(("EXISTS", self._key("s", key)) for key in keys))
+        self._answers.check(there)
+        return frozenset(key for key, answer in zip(keys, there, strict=True) if not answer)
 
     async def last_seen(self, keys: Sequence[str]) -> list[int | None]:
         """See ``SessionStore.last_seen``. The records themselves stay where they are: EXISTS tells that they are there."""
         commands: list[Command] = []
         for key in keys:
-            commands += [("EXISTS", self._key("s", key)), ("GETRANGE", self._key("i", key), 0, _LAST_SEEN_BYTES)]
-        answers = await self._exchange(*commands)
-        self._raise_error(*answers[::2])
-        return [self._time(value) if there else None for there, value in zip(answers[::2], answers[1::2], strict=True)]
+            commands += [("EXISTS", self._key("s", key)), self._get("i", key, TIME_BYTES)]
+        answers = await self._exchange.each(*commands) if commands else []
+        self._answers.check(answers[::2])
+        return [self._answers.time(value) if there else None for there, value in zip(answers[::2], answers[1::2], strict=True)]
 
     async def touch(self, keys: Sequence[str], *, last_seen: int, idle: float) -> None:
         """See ``SessionStore.touch``. XX: a note that comes late does not bring back what a sign-out deleted."""
         if not keys:
             return
         lifetime = _milliseconds(idle)
-        self._raise_error(*await self._exchange(*(("SET", self._key("i", key), last_seen, "PX", lifetime, "XX") for key in keys)))
+        self._answers.check(await self._exchange.each(*(("SET", self._key("i", key), last_seen, "PX", lifetime, "XX") for key in keys)))
 
-    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> None:
+    async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> tuple[bytes, ...]:
         """See ``SessionStore.create``."""
-        lifetime = _milliseconds(new.lifetime)
-        commands: list[Command] = [
-            ("SET", self._key("s", new.key), new.record, "PX", lifetime),
-            ("SET", self._key("t", new.key), new.tokens, "PX", lifetime),
-            ("SET", self._key("i", new.key), new.last_seen, "PX", _milliseconds(new.idle)),
-        ]
-        commands += [("DEL", *self._keys(key)) for key in replaces if key != new.key]
-        self._raise_error(*await self._exchange(*commands, at_once=True))
+        leaving = tuple(dict.fromkeys(key for key in replaces if key != new.key))
+        make = self._create_at_once if self._exchange.spans_slots else self._create_in_steps
+        cards = await make(new, leaving)
+        return tuple(card for card in cards if card is not None)
+
+    async def _create_at_once(self, new: NewSession, leaving: tuple[str, ...]) -> list[bytes | None]:
+        """In one transaction. What is refused before it begins leaves everything as it was; later, nothing stays of the new session."""
+        listing, writing = self._listing(new), self._writing(new)
+        commands = [*listing, *writing, *(command for key in leaving for command in self._destroying(key))]
+        try:
+            if leaving:
+                answers = await self._exchange.at_once_for_good(*commands, written=scripts.propagate(self._key("w", new.key)))
+            else:
+                answers = await self._exchange.at_once(*commands)
+            destroyed = answers[len(listing) + len(writing) :]
+            self._check_listing(answers[: len(listing)])
+            self._answers.check((*answers[len(listing) : -len(destroyed) or None], *destroyed[1::2]))
+        except (Refused, Unacknowledged):
+            await self._give_up(new.key)
+            raise
+        return [self._answers.value(card, most=MAX_CARD, kind="card") for card in destroyed[::2]]
+
+    async def _create_in_steps(self, new: NewSession, leaving: tuple[str, ...]) -> list[bytes | None]:
+        """Each step at the servers that have its keys, and the session last."""
+        ended = [await self.end(key) for key in leaving]
+        self._check_listing(await self._exchange.each(*self._listing(new)))
+        self._answers.check(await self._exchange.at_once(*self._writing(new)))
+        return [each.card for each in ended]
 
     async def tokens(self, key: str) -> bytes | None:
         """See ``SessionStore.tokens``."""
-        (tokens,) = await self._exchange(("GETRANGE", self._key("t", key), 0, MAX_VALUE))
-        return self._ours(tokens, most=MAX_VALUE, kind="grant")
+        there, tokens = await self._exchange.each(("EXISTS", self._key("s", key)), self._get("t", key, MAX_VALUE))
+        self._answers.check((there,))
+        return self._answers.value(tokens, most=MAX_VALUE, kind="grant") if there else None
 
-    async def end(self, key: str) -> bytes | None:
+    async def replace(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
+        """See ``SessionStore.replace``."""
+        keys = (self._key("s", key), self._key("t", key))
+        (done,) = await self._exchange.each(scripts.replace(keys, record=record, tokens=tokens, fence=fence, most=MAX_VALUE))
+        return self._answers.done(done, kind="grant")
+
+    async def end(self, key: str, *, leave_tokens: float = 0.0) -> Ended:
         """See ``SessionStore.end``. A GETDEL that is bounded and leaves no part behind: read and deleted in one transaction."""
-        tokens, deleted = await self._exchange(("GETRANGE", self._key("t", key), 0, MAX_VALUE), ("DEL", *self._keys(key)), at_once=True)
-        self._raise_error(deleted)
-        return self._ours(tokens, most=MAX_VALUE, kind="grant")
+        left = self._key("e", key)
+        if leave_tokens:
+            tokens_key = self._key("t", key)
+            # Where there are no tokens, these two do nothing: what an end before this one left keeps its time.
+            leaving: list[Command] = [("PEXPIRE", tokens_key, _milliseconds(leave_tokens)), ("RENAME", tokens_key, left)]
+        else:
+            leaving = [self._get("t", key, MAX_VALUE)]
+        answers = await self._exchange.at_once_for_good(*leaving, *self._destroying(key), written=scripts.propagate(self._key("w", key)))
+        tokens, card, deleted = answers[0], *answers[-2:]
+        self._answers.check((deleted,))
+        return Ended(
+            tokens=None if leave_tokens else self._answers.value(tokens, most=MAX_VALUE, kind="grant"),
+            card=self._answers.value(card, most=MAX_CARD, kind="card"),
+        )
+
+    async def take_tokens(self, key: str) -> bytes | None:
+        """See ``SessionStore.take_tokens``."""
+        tokens, deleted = await self._exchange.at_once(self._get("e", key, MAX_VALUE), ("DEL", self._key("e", key)))
+        self._answers.check((deleted,))
+        return self._answers.value(tokens, most=MAX_VALUE, kind="grant")
+
+    async def unlist(self, key: str, indexes: Sequence[str]) -> None:
+        """See ``SessionStore.unlist``."""
+        if indexes:
+            self._answers.check(await self._exchange.each(*(("ZREM", self._key("x", index), key) for index in indexes)), kind="index")
+
+    async def listed(self, index: str, *, cursor: int, count: int) -> Listed:
+        """See ``SessionStore.listed``."""
+        (part,) = await self._exchange.each(("ZSCAN", self._key("x", index), cursor, "COUNT", count))
+        following, keys = self._answers.part(part)
+        return Listed(keys=keys, cursor=following)
+
+    async def show(self, keys: Sequence[str]) -> list[Shown]:
+        """See ``SessionStore.show``."""
+        commands: list[Command] = []
+        for key in keys:
+            commands += [("EXISTS", self._key("s", key)), self._get("c", key, MAX_CARD), self._get("i", key, TIME_BYTES)]
+        answers = await self._exchange.each(*commands) if commands else []
+        self._answers.check(answers[::3])
+        return [
+            Shown(card=self._answers.value(card, most=MAX_CARD, kind="card"), last_seen=self._answers.time(last_seen))
+            if there
+            else Shown(card=None, last_seen=None)
+            for there, card, last_seen in zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+        ]
+
+    async def lock(self, key: str, *, owner: bytes, lifetime: float) -> float | None:
+        """See ``SessionStore.lock``."""
+        lock, milliseconds = self._key("r", key), _milliseconds(lifetime)
+        taken, left = await self._exchange.each(("SET", lock, owner, "PX", milliseconds, "NX"), ("PTTL", lock))
+        self._answers.check((taken, left))
+        if taken:
+            return None
+        if left == -1:
+            log.error("store.value_refused", kind="lock", fault="no time to live")
+            self._answers.check(await self._exchange.each(("PEXPIRE", lock, milliseconds)))
+            return lifetime
+        return max(0, int(left)) / 1000
+
+    async def extend(self, key: str, *, owner: bytes, lifetime: float) -> bool:
+        """See ``SessionStore.extend``."""
+        (done,) = await self._exchange.each(scripts.extend(self._key("r", key), owner=owner, milliseconds=_milliseconds(lifetime)))
+        return self._answers.done(done, kind="lock")
+
+    async def unlock(self, key: str, *, owner: bytes) -> None:
+        """See ``SessionStore.unlock``."""
+        self._answers.check(await self._exchange.each(scripts.unlock(self._key("r", key), owner=owner)), kind="lock")
 
     async def claim(self, name: str, *, lifetime: float) -> bool:
         """See ``SessionStore.claim``."""
-        (answer,) = await self._exchange(("SET", self._key("l", name), b"1", "PX", _milliseconds(lifetime), "NX"))
-        self._raise_error(answer)
+        (answer,) = await self._exchange.each(("SET", self._key("l", name), b"1", "PX", _milliseconds(lifetime), "NX"))
+        self._answers.check((answer,))
         return answer is not None
 
     async def ready(self) -> None:
         """See ``SessionStore.ready``."""
-        self._raise_error(*await self._exchange(("PING",)))
+        self._answers.check(await self._exchange.each(("PING",)))
 
     async def close(self) -> None:
         """See ``SessionStore.close``."""
         for tracking in self._trackings:
             await tracking.close()
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=PATIENCE)
-        await self._client.aclose()
+        await self._exchange.close()
 
     def _key(self, kind: str, key: str) -> str:
         return f"{self._prefix}{kind}:{{{key}}}"
 
-    def _keys(self, key: str) -> list[str]:
-        return [self._key(kind, key) for kind in "sti"]
+    def _get(self, kind: str, key: str, most: int) -> Command:
+        return ("GETRANGE", self._key(kind, key), 0, most)
 
-    async def _exchange(self, *commands: Command, at_once: bool = False) -> list[Any]:
-        """Answers, one a command: values, or the errors that Redis gave instead. ``at_once``: all of them are done or none (MULTI)."""
-        task = asyncio.ensure_future(self._send(commands, at_once=at_once))
-        self._under_way.add(task)
-        task.add_done_callback(self._done)
+    def _writing(self, new: NewSession) -> list[Command]:
+        lifetime = _milliseconds(new.lifetime)
+        card = [("SET", self._key("c", new.key), new.card, "PX", lifetime)] if new.card else []
+        return [
+            ("SET", self._key("s", new.key), new.record, "PX", lifetime),
+            ("SET", self._key("t", new.key), new.tokens, "PX", lifetime),
+            ("SET", self._key("i", new.key), new.last_seen, "PX", _milliseconds(new.idle)),
+            *card,
+        ]
+
+    def _listing(self, new: NewSession) -> list[Command]:
+        lifetime = _milliseconds(new.lifetime)
+        return [
+            scripts.add(
+                self._key("x", index),
+                new.key,
+                score=new.last_seen + lifetime,
+                expired=new.last_seen - CLOCKS_APART,
+                milliseconds=lifetime,
+            )
+            for index in new.indexes
+        ]
+
+    def _destroying(self, key: str) -> list[Command]:
+        """Two commands: the card, and the end of everything."""
+        return [self._get("c", key, MAX_CARD), ("DEL", *(self._key(kind, key) for kind in "sticr"))]
+
+    def _check_listing(self, answers: Sequence[object]) -> None:
+        self._answers.check(answers)
+        for _ in range(answers.count(1)):
+            log.error("store.value_refused", kind="index", fault="wrong type")
+
+    async def _give_up(self, key: str) -> None:
+        """Have nothing stay of a session that nobody has the cookie of, as far as the store takes it."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await asyncio.shield(task)
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            raise StoreUnavailable(told(self._place, error)) from None
-
-    async def _send(self, commands: tuple[Command, ...], *, at_once: bool) -> list[Any]:
-        async with self._client.pipeline(transaction=at_once) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            return await pipe.execute(raise_on_error=False)
-
-    def _done(self, task: asyncio.Task[list[Any]]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            # Nobody may be waiting any more: its failure is then nobody's, and no warning of the loop.
-            task.exception()
-
-    def _time(self, answer: object) -> int | None:
-        digits = self._ours(answer, most=_LAST_SEEN_BYTES, kind="last seen")
-        if digits is not None and not _LAST_SEEN.fullmatch(digits):
-            log.error("store.value_refused", kind="last seen", fault="not a time")
-            return None
-        return None if digits is None else int(digits)
-
-    def _ours(self, answer: object, *, most: int, kind: str) -> bytes | None:
-        """The value, None for none; what cannot be ours is logged and is none."""
-        if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
-            log.error("store.value_refused", kind=kind, fault="wrong type")
-            return None
-        self._raise_error(answer)
-        assert isinstance(answer, bytes)
-        if len(answer) > most:
-            log.error("store.value_refused", kind=kind, fault="too large")
-            return None
-        return answer or None
-
-    def _raise_error(self, *answers: object) -> None:
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise StoreUnavailable(told(self._place, answer))
+            await self._exchange.at_once(*self._destroying(key))
+        except StoreUnavailable as failure:
+            log.warning("store.session_left", detail=failure.detail)
 
 
 def _milliseconds(seconds: float) -> int:
