@@ -1,1 +1,1 @@
-"""What the gateway tells about itself: logs here; metrics, traces and audit have their place beside them."""
+"""What the gateway tells about itself: logs, and the audit in them; metrics and traces have their place beside them."""

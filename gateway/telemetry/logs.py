@@ -34,6 +34,7 @@ BY_ANYBODY = frozenset(
         "proxy_protocol.refused",
         "answer.broken_off",
         "library.logged",
+        "admin.refused",
     }
 )
 """Events that a caller without a session can cause as often as it likes: each has a budget by its error code."""
