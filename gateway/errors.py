@@ -27,10 +27,12 @@ Answers the threat of two answers to one failure, and of a detail that reaches a
     │   ├── LoginDenied           the provider said access_denied                         403  login_denied
     │   ├── ProviderRefused       the provider answered with any other error              502  provider_refused
     │   ├── CodeRefused           invalid_grant: the code was not accepted                400  code_refused
+    │   ├── GrantRefused          invalid_grant: the refresh token was not accepted       401  grant_refused
     │   └── IdTokenRefused        the id_token did not pass (OIDC Core 3.1.3.7)           502  id_token_refused
     ├── ProviderFailed            the back channel did not give a usable answer           502  provider_failed
     │   ├── ProviderTimeout       no answer in time                                       504  provider_timeout
-    │   └── ProviderUnavailable   no metadata or keys yet; try again                      503  provider_unavailable
+    │   ├── ProviderUnavailable   no metadata or keys yet; try again                      503  provider_unavailable
+    │   └── RefreshUnavailable    tokens have expired and cannot be renewed now           503  refresh_unavailable
     ├── StoreUnavailable          Redis is down: nobody is signed out                     503  store_unavailable
     │   ├── LoginUnavailable      a sign-in cannot be finished now; its code is unspent   503  login_unavailable
     │   └── LoginInterrupted      the code was spent, the session could not be kept       503  login_interrupted
@@ -75,7 +77,7 @@ class GatewayError(Exception):
     code: ClassVar[str]
     public: ClassVar[str]
     way_on: ClassVar[WayOn] = WayOn.NONE
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds, for the Retry-After header."""
 
     def __init__(self, detail: str) -> None:
@@ -267,6 +269,14 @@ class CodeRefused(LoginRefused):
     public = "Your sign-in provider no longer accepts this sign-in. Please sign in once more."
 
 
+class GrantRefused(LoginRefused):
+    """The token endpoint answered invalid_grant to a refresh token (RFC 6749 section 5.2): the provider has ended this sign-in."""
+
+    status = 401
+    code = "grant_refused"
+    public = "Your sign-in has ended at your sign-in provider. Please sign in once more."
+
+
 class IdTokenRefused(LoginRefused):
     """The id_token did not pass OpenID Connect Core section 3.1.3.7."""
 
@@ -301,6 +311,25 @@ class ProviderUnavailable(ProviderFailed):
     code = "provider_unavailable"
     public = "Your sign-in provider cannot be reached at the moment. Please try again shortly."
     retry_after = 5
+
+    def __init__(self, detail: str, *, asked_wait: float = 0.0) -> None:
+        super().__init__(detail)
+        self.asked_wait = asked_wait
+        """Seconds that the provider wants to be left alone for; 0 when it did not say."""
+
+
+class RefreshUnavailable(ProviderFailed):
+    """What a request needs has expired, and cannot be renewed at this moment: nobody is signed out."""
+
+    status = 503
+    code = "refresh_unavailable"
+    public = "Your sign-in has to be renewed, and that is not possible at the moment. You are still signed in; please try again shortly."
+    way_on = WayOn.RETRY
+    retry_after = 5
+
+    def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = RefreshUnavailable.retry_after if retry_after is None else retry_after
 
 
 class StoreUnavailable(GatewayError):

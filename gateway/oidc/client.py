@@ -43,6 +43,7 @@ class Answer:
 
     status: int
     document: Mapping[str, JSONValue] | None = field(repr=False)
+    retry_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class BackChannel:
                 if response.status == _OK:
                     raise
                 document = None
-            return Answer(status=response.status, document=document)
+            return Answer(status=response.status, document=document, retry_after=response.headers.get("Retry-After"))
 
     async def post_unread(self, request: FormRequest, name: str) -> Unread:
         """Send a form once for its status alone, as a revocation wants it (RFC 7009 section 2.2); raises as ``post_form`` does."""

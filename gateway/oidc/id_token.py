@@ -38,7 +38,7 @@ _WITNESS: Final = object()
 class VerifiedClaims:
     """The claims of an id_token that passed. Only ``verify_id_token`` makes one: a session is born from nothing else.
 
-    ``claims`` holds every claim as JSON values; ``expires`` and ``auth_time`` are epoch seconds.
+    ``claims`` holds every claim as JSON values; ``expires``, ``issued`` and ``auth_time`` are epoch seconds.
     """
 
     claims: Mapping[str, JSONValue] = field(repr=False)
@@ -47,11 +47,55 @@ class VerifiedClaims:
     sid: str | None = field(repr=False)
     auth_time: int | None
     expires: float
+    issued: float
+    nonce: str = field(repr=False)
     witness: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.witness is not _WITNESS:
             raise TypeError("only verify_id_token makes VerifiedClaims")
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshedClaims:
+    """The claims of an id_token that came with a refresh and is about the same sign-in. Only ``verify_refreshed_id_token`` makes one.
+
+    No session is born from it, but one may go on by it. The values are as in ``VerifiedClaims``.
+    """
+
+    claims: Mapping[str, JSONValue] = field(repr=False)
+    issuer: str
+    subject: str = field(repr=False)
+    sid: str | None = field(repr=False)
+    expires: float
+    issued: float
+    witness: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.witness is not _WITNESS:
+            raise TypeError("only verify_refreshed_id_token makes RefreshedClaims")
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is known of a sign-in whose grant is refreshed; ``nonce`` is that of the login, ``issued`` the ``iat`` of the last id_token."""
+
+    issuer: str
+    subject: str = field(repr=False)
+    auth_time: int | None
+    nonce: str | None = field(repr=False)
+    issued: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    claims: Mapping[str, JSONValue]
+    alg: str
+    subject: str
+    sid: str | None
+    auth_time: int | None
+    expires: float
+    issued: float
 
 
 def verify_id_token(  # noqa: PLR0913 - everything that an id_token is bound to
@@ -73,31 +117,95 @@ def verify_id_token(  # noqa: PLR0913 - everything that an id_token is bound to
         UnknownKey: a leaf of ``IdTokenRefused``: no key of the set fits, so that a refetch may help.
         IdTokenRefused: anything else, with the check that failed in its detail.
     """
+    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token, now=now)
+    _check_equal("nonce", checked.claims.get("nonce"), nonce)
+    if "c_hash" in checked.claims and code is not None:
+        _check_equal("c_hash", checked.claims["c_hash"], left_half_hash(code, checked.alg))
+    return VerifiedClaims(
+        claims=checked.claims,
+        issuer=metadata.issuer,
+        subject=checked.subject,
+        sid=checked.sid,
+        auth_time=checked.auth_time,
+        expires=checked.expires,
+        issued=checked.issued,
+        nonce=nonce,
+        witness=_WITNESS,
+    )
+
+
+def verify_refreshed_id_token(  # noqa: PLR0913 - everything that an id_token is bound to
+    token: str,
+    *,
+    keys: KeySet,
+    settings: ProviderSettings,
+    metadata: Metadata,
+    before: Before,
+    access_token: str,
+    now: float,
+) -> RefreshedClaims:
+    """The claims of an id_token that came with a refresh (OpenID Connect Core section 12.2), if it is about the same sign-in.
+
+    Besides what every id_token has to pass: ``iss`` and ``sub`` are those of the sign-in; ``iat`` is not older than that of the id_token
+    before; ``auth_time`` is the same where both name one; a ``nonce`` is that of the login.
+
+    Raises:
+        UnknownKey, IdTokenRefused: as ``verify_id_token``.
+    """
+    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token, now=now)
+    if metadata.issuer != before.issuer:
+        raise IdTokenRefused("iss is not the issuer of this sign-in")
+    if checked.subject != before.subject:
+        raise IdTokenRefused("sub is somebody else than the person of this sign-in")
+    if before.issued is not None and checked.issued < before.issued - settings.clock_skew:
+        raise IdTokenRefused("iat is older than that of the id_token before")
+    if before.auth_time is not None and checked.auth_time not in (None, before.auth_time):
+        raise IdTokenRefused("auth_time is not that of this sign-in")
+    if "nonce" in checked.claims and before.nonce is not None:
+        _check_equal("nonce", checked.claims["nonce"], before.nonce)
+    return RefreshedClaims(
+        claims=checked.claims,
+        issuer=metadata.issuer,
+        subject=checked.subject,
+        sid=checked.sid,
+        expires=checked.expires,
+        issued=checked.issued,
+        witness=_WITNESS,
+    )
+
+
+def _check(  # noqa: PLR0913 - as above
+    token: str,
+    *,
+    keys: KeySet,
+    settings: ProviderSettings,
+    metadata: Metadata,
+    access_token: str | None,
+    now: float,
+) -> _Checked:
+    """What an id_token has to pass whichever way it came."""
     payload = verify_compact(token, keys=keys, algs=settings.id_token_algs)
     claims = payload.claims
     if claims.get("iss") != metadata.issuer:
         raise IdTokenRefused("iss is not the issuer that this login went to")
     _check_audience(claims, settings.client_id)
-    expires = _check_times(claims, now=now, skew=settings.clock_skew)
-    _check_equal("nonce", claims.get("nonce"), nonce)
+    expires, issued = _check_times(claims, now=now, skew=settings.clock_skew)
     if "at_hash" in claims and access_token is not None:
         _check_equal("at_hash", claims["at_hash"], left_half_hash(access_token, payload.alg))
-    if "c_hash" in claims and code is not None:
-        _check_equal("c_hash", claims["c_hash"], left_half_hash(code, payload.alg))
     subject, sid = claims.get("sub"), claims.get("sid")
     if not isinstance(subject, str) or not _SUBJECT.match(subject):
         raise IdTokenRefused("sub is missing or not 1 to 255 printable ASCII characters")
     if sid is not None and not (isinstance(sid, str) and 0 < len(sid) <= MAX_SID_LENGTH):
         raise IdTokenRefused("sid is no string of a sensible length")
     auth_time = _time(claims, "auth_time")
-    return VerifiedClaims(
+    return _Checked(
         claims=MappingProxyType(dict(claims)),
-        issuer=metadata.issuer,
+        alg=payload.alg,
         subject=subject,
         sid=sid,
         auth_time=None if auth_time is None else int(auth_time),
         expires=expires,
-        witness=_WITNESS,
+        issued=issued,
     )
 
 
@@ -117,8 +225,8 @@ def _check_audience(claims: Mapping[str, JSONValue], client_id: str) -> None:
         raise IdTokenRefused("azp is another client")
 
 
-def _check_times(claims: Mapping[str, JSONValue], *, now: float, skew: float) -> float:
-    """Steps 9 and 10, with ``skew`` seconds of patience both ways; the time of expiry."""
+def _check_times(claims: Mapping[str, JSONValue], *, now: float, skew: float) -> tuple[float, float]:
+    """Steps 9 and 10, with ``skew`` seconds of patience both ways; the times of expiry and of issue."""
     expires, issued, not_before = _time(claims, "exp"), _time(claims, "iat"), _time(claims, "nbf")
     if expires is None or issued is None:
         raise IdTokenRefused("exp or iat is missing")
@@ -128,7 +236,7 @@ def _check_times(claims: Mapping[str, JSONValue], *, now: float, skew: float) ->
         raise IdTokenRefused(f"iat is {issued - now:.0f} s in the future; check the clocks of the gateway and the provider")
     if not_before is not None and not_before > now + skew:
         raise IdTokenRefused(f"nbf is {not_before - now:.0f} s in the future; check the clocks of the gateway and the provider")
-    return expires
+    return expires, issued
 
 
 def _time(claims: Mapping[str, JSONValue], name: str) -> float | None:

@@ -10,31 +10,34 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from gateway.errors import IdTokenRefused
+from gateway.errors import IdTokenRefused, ProviderFailed
 from gateway.oidc.client import BackChannel
 from gateway.oidc.end_session import end_session_url
-from gateway.oidc.id_token import VerifiedClaims, verify_id_token
+from gateway.oidc.id_token import RefreshedClaims, VerifiedClaims, verify_id_token, verify_refreshed_id_token
 from gateway.oidc.jwks import KeySet, read_jwks
 from gateway.oidc.jws import UnknownKey
 from gateway.oidc.kept import Kept
 from gateway.oidc.metadata import Metadata, discovery_url, read_metadata
+from gateway.oidc.refresh_request import refresh_request
 from gateway.oidc.revoking import Revoking
 from gateway.oidc.token_request import token_request
-from gateway.oidc.token_response import Tokens, read_token_response
+from gateway.oidc.token_response import Tokens, read_refresh_response, read_token_response
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.oidc.callback import ValidatedCallback
+    from gateway.oidc.id_token import Before
     from gateway.oidc.registration import ProviderSettings, Secret
 
 METADATA_FRESH: Final = 3600.0
 KEYS_FRESH: Final = 1800.0
 KEYS_USABLE: Final = 3600.0
 
+T = TypeVar("T")
 log = logs.get("oidc")
 
 
@@ -45,6 +48,14 @@ class SignedIn:
     tokens: Tokens
     claims: VerifiedClaims
     provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A refreshed grant; ``claims`` are those of a new id_token, None when there is none, and ``tokens`` has the one before then."""
+
+    tokens: Tokens
+    claims: RefreshedClaims | None
 
 
 class Provider:
@@ -111,14 +122,63 @@ class Provider:
                 code=code,
             )
 
+        return SignedIn(tokens=tokens, claims=await self._by_any_key(verified, keys), provider=settings.id)
+
+    async def refresh(self, tokens: Tokens, before: Before) -> Refreshed:
+        """Exchange a refresh token, once, and verify that a new id_token is about the same sign-in; ``tokens`` has a refresh token.
+
+        Raises:
+            GrantRefused: the provider does not accept the refresh token.
+            IdTokenRefused: the new id_token did not pass; what was granted with it is being revoked.
+            ProviderUnavailable: it cannot be reached, or asks to be left alone; the refresh token is spent or not, as with the next two.
+            ProviderTimeout: no answer in time.
+            ProviderFailed: any other answer that is not a usable one, ``invalid_client`` among them.
+        """
+        assert tokens.refresh_token is not None
+        metadata = await self.metadata()
+        keys = await self._keys.get()
+        settings = self.settings
+        request = refresh_request(tokens.refresh_token, settings, metadata)
+        sent_at = self._clock()
+        answer = await self._channel.post_form(request, "token endpoint")
+        granted, id_token = read_refresh_response(
+            answer.status, answer.document, retry_after=answer.retry_after, before=tokens, now=sent_at, provider=settings.id
+        )
+        if id_token is None:
+            return Refreshed(tokens=granted, claims=None)
+
+        def verified(keys: KeySet) -> RefreshedClaims:
+            return verify_refreshed_id_token(
+                id_token,
+                keys=keys,
+                settings=settings,
+                metadata=metadata,
+                before=before,
+                access_token=granted.access_token,
+                now=self._clock(),
+            )
+
         try:
-            claims = verified(keys)
+            claims = await self._by_any_key(verified, keys)
+        except IdTokenRefused:
+            self._revoking.begin(granted)
+            raise
+        except ProviderFailed as failure:
+            # It cannot be told who signed it, for the moment. The tokens came from the provider itself (Core section 3.1.3.7, step 6) and
+            # are kept, or a fault of the keys' endpoint would cost the grant; nothing is believed of the id_token.
+            log.warning("refresh.id_token_unread", provider=settings.id, reason=failure.detail)
+            return Refreshed(tokens=granted, claims=None)
+        return Refreshed(tokens=replace(granted, id_token=id_token), claims=claims)
+
+    async def _by_any_key(self, verified: Callable[[KeySet], T], keys: KeySet) -> T:
+        """What ``verified`` makes of the keys, or of newer ones where none of these fits; ``ProviderFailed`` where those cannot be had."""
+        try:
+            return verified(keys)
         except UnknownKey:
             newer = await self._keys.newer(keys)
             if newer is None:
                 raise IdTokenRefused("no key of the provider fits, and the keys were fetched again just now") from None
-            claims = verified(newer)
-        return SignedIn(tokens=tokens, claims=claims, provider=settings.id)
+            return verified(newer)
 
     async def revoke(self, tokens: Tokens) -> None:
         """Revoke what was granted: two seconds a token, and never an error, since nobody is kept signed in by it.

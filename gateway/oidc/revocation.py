@@ -6,7 +6,6 @@ lives long. A provider that answers 503 has revoked nothing yet, and says with R
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 LONGEST_WAIT: Final = 30.0
 """Seconds of a Retry-After that are waited for; what a provider asks for beyond is cut to this."""
 
-_SECONDS: Final = re.compile(r"[0-9]{1,9}\Z")
 _TOO_MANY_REQUESTS: Final = 429
 _SERVER_ERROR: Final = 500
 
@@ -58,10 +56,3 @@ def revocation_request(doomed: Doomed, settings: ProviderSettings, metadata: Met
 def is_put_off(status: int) -> bool:
     """Whether an answer means "later" rather than "no"."""
     return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR
-
-
-def asked_wait(retry_after: str | None) -> float:
-    """The seconds of a Retry-After, ``LONGEST_WAIT`` at most; 0 for none, and for a date (RFC 9110 section 10.2.3), which needs a clock."""
-    if retry_after is None or not _SECONDS.match(retry_after.strip()):
-        return 0.0
-    return min(float(retry_after), LONGEST_WAIT)

@@ -10,11 +10,12 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError
-from gateway.oidc.revocation import Doomed, asked_wait, doomed_tokens, is_put_off, revocation_request
+from gateway.oidc.retry_after import asked_wait
+from gateway.oidc.revocation import LONGEST_WAIT, Doomed, doomed_tokens, is_put_off, revocation_request
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from gateway.oidc.client import BackChannel
     from gateway.oidc.metadata import Metadata
@@ -53,9 +54,16 @@ class Revoking:
         left, wait = await self._revoke_once(doomed_tokens(tokens))
         if left:
             again = () if self._closed or len(self._put_off) >= MAX_PUT_OFF else REVOCATION_PAUSES
-            task = asyncio.create_task(self._revoke_again(left, wait, again), name="revoke again")
-            self._put_off.add(task)
-            task.add_done_callback(self._put_off.discard)
+            self._hold(self._revoke_again(left, wait, again))
+
+    def begin(self, tokens: Tokens) -> None:
+        """Revoke beside everything else."""
+        self._hold(self.revoke(tokens))
+
+    def _hold(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work, name="revoke")
+        self._put_off.add(task)
+        task.add_done_callback(self._put_off.discard)
 
     async def _revoke_again(self, left: tuple[Doomed, ...], wait: float, pauses: tuple[float, ...]) -> None:
         for pause in pauses:
@@ -84,7 +92,7 @@ class Revoking:
                 log.warning("revocation.refused", provider=self._settings().id, status=answer.status)
             if is_put_off(answer.status):
                 left.append(each)
-                wait = max(wait, asked_wait(answer.retry_after))
+                wait = max(wait, asked_wait(answer.retry_after, longest=LONGEST_WAIT))
         return tuple(left), wait
 
     async def close(self) -> None:

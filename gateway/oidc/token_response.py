@@ -7,10 +7,11 @@ error is no success, and a token that could split a header is no token.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import CodeRefused, ProviderFailed, ProviderUnavailable
+from gateway.errors import CodeRefused, GrantRefused, ProviderFailed, ProviderUnavailable
+from gateway.oidc.retry_after import asked_wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,8 @@ MAX_TOKEN_LENGTH: Final = 16384
 MAX_SCOPE_LENGTH: Final = 4096
 MAX_LIFETIME: Final = 365 * 86400
 """Seconds; what a provider promises beyond is cut to this."""
+LONGEST_WAIT: Final = 300.0
+"""Seconds of a Retry-After that are kept to."""
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 _SCOPE: Final = re.compile(r"[\x20-\x7e]*\Z")
@@ -57,8 +60,68 @@ def read_token_response(status: int, document: Mapping[str, JSONValue] | None, *
         ProviderUnavailable: 5xx or 429; the code may be spent or not, and is not sent again.
         ProviderFailed: anything else that is not a whole, unambiguous success.
     """
+    granted = _success(status, document, provider, refused=CodeRefused)
+    id_token = granted.get("id_token")
+    if not isinstance(id_token, str) or not id_token:
+        raise ProviderFailed(
+            f"provider {provider}: the token endpoint answered without an id_token; does this client have the openid scope?"
+        )
+    lifetime = _lifetime(granted.get("expires_in"))
+    return Tokens(
+        access_token=_access_token(granted, provider),
+        token_type="Bearer",  # noqa: S106 - the name of a type
+        expires_at=None if lifetime is None else now + lifetime,
+        refresh_token=_token(granted, "refresh_token", provider),
+        id_token=id_token,
+        scope=_scope(granted.get("scope"), provider),
+    )
+
+
+def read_refresh_response(  # noqa: PLR0913 - the answer, what it adds to, and when
+    status: int,
+    document: Mapping[str, JSONValue] | None,
+    *,
+    retry_after: str | None,
+    before: Tokens,
+    now: float,
+    provider: str,
+) -> tuple[Tokens, str | None]:
+    """The tokens after a refresh (RFC 6749 section 6, Core section 12.2), and the new id_token in it, unverified; None for none.
+
+    The tokens are those of the answer; the refresh token of ``before`` stays where none came, and so do its scope and its id_token. ``now``
+    is when the request was sent: a token that was long on its way lives no longer for it.
+
+    Raises:
+        GrantRefused: 4xx with ``invalid_grant``.
+        ProviderUnavailable: 5xx or 429, with the wait that was asked for; the refresh token may be spent or not.
+        ProviderFailed: anything else that is not a whole, unambiguous success.
+    """
+    granted = _success(status, document, provider, refused=GrantRefused, retry_after=retry_after)
+    id_token = granted.get("id_token")
+    if id_token is not None and not isinstance(id_token, str):
+        raise ProviderFailed(f"provider {provider}: the token endpoint answered with an id_token that is no string")
+    lifetime = _lifetime(granted.get("expires_in"))
+    tokens = replace(
+        before,
+        access_token=_access_token(granted, provider),
+        expires_at=None if lifetime is None else now + lifetime,
+        refresh_token=_token(granted, "refresh_token", provider) or before.refresh_token,
+        scope=_scope(granted.get("scope"), provider) or before.scope,
+    )
+    return tokens, id_token or None
+
+
+def _success(
+    status: int,
+    document: Mapping[str, JSONValue] | None,
+    provider: str,
+    *,
+    refused: type[CodeRefused | GrantRefused],
+    retry_after: str | None = None,
+) -> Mapping[str, JSONValue]:
+    """The document of a whole success (RFC 6749 section 5.1); anything else raises. ``refused`` is what ``invalid_grant`` means here."""
     if status != 200:  # noqa: PLR2004 - RFC 6749 section 5.1 names this one status
-        raise _refusal(status, document, provider)
+        raise _refusal(status, document, provider, refused, retry_after)
     if document is None:
         raise ProviderFailed(f"provider {provider}: the token endpoint answered 200 without a JSON object")
     if "error" in document:
@@ -67,37 +130,35 @@ def read_token_response(status: int, document: Mapping[str, JSONValue] | None, *
     if not isinstance(token_type, str) or token_type.lower() != "bearer":
         # RFC 6749 section 7.1: "The client MUST NOT use an access token if it does not understand the token type".
         raise ProviderFailed(f"provider {provider}: the token_type is not Bearer")
-    access_token = _token(document, "access_token", provider)
-    id_token = document.get("id_token")
-    if access_token is None:
-        raise ProviderFailed(f"provider {provider}: the token endpoint answered without an access_token")
-    if not isinstance(id_token, str) or not id_token:
-        raise ProviderFailed(
-            f"provider {provider}: the token endpoint answered without an id_token; does this client have the openid scope?"
-        )
-    lifetime = _lifetime(document.get("expires_in"))
-    return Tokens(
-        access_token=access_token,
-        token_type="Bearer",  # noqa: S106 - the name of a type
-        expires_at=None if lifetime is None else now + lifetime,
-        refresh_token=_token(document, "refresh_token", provider),
-        id_token=id_token,
-        scope=_scope(document.get("scope"), provider),
-    )
+    return document
 
 
-def _refusal(status: int, document: Mapping[str, JSONValue] | None, provider: str) -> Exception:
+def _refusal(
+    status: int,
+    document: Mapping[str, JSONValue] | None,
+    provider: str,
+    refused: type[CodeRefused | GrantRefused],
+    retry_after: str | None,
+) -> Exception:
     if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
-        return ProviderUnavailable(f"provider {provider}: the token endpoint answered {status}")
+        wait = asked_wait(retry_after, longest=LONGEST_WAIT)
+        return ProviderUnavailable(f"provider {provider}: the token endpoint answered {status}", asked_wait=wait)
     error = document.get("error") if document is not None else None
     code = error if isinstance(error, str) and _ERROR_CODE.match(error) else "no error code"
     if code == "invalid_grant":
-        return CodeRefused(f"provider {provider}: the token endpoint answered invalid_grant")
+        return refused(f"provider {provider}: the token endpoint answered invalid_grant")
     if code == "invalid_client":
         return ProviderFailed(
             f"provider {provider}: the token endpoint answered invalid_client; check client_id, client_secret and client_auth"
         )
     return ProviderFailed(f"provider {provider}: the token endpoint answered {status} with {code}")
+
+
+def _access_token(document: Mapping[str, JSONValue], provider: str) -> str:
+    access_token = _token(document, "access_token", provider)
+    if access_token is None:
+        raise ProviderFailed(f"provider {provider}: the token endpoint answered without an access_token")
+    return access_token
 
 
 def _token(document: Mapping[str, JSONValue], name: str, provider: str) -> str | None:

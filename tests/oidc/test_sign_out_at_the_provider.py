@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from gateway.oidc.end_session import MAX_HINT_LENGTH, end_session_url
-from gateway.oidc.revocation import LONGEST_WAIT, asked_wait, doomed_tokens, is_put_off, revocation_request
+from gateway.oidc.retry_after import asked_wait
+from gateway.oidc.revocation import LONGEST_WAIT, doomed_tokens, is_put_off, revocation_request
 from gateway.oidc.token_response import Tokens
 from tests.support.fake_provider import example_metadata, example_settings
 
@@ -111,4 +112,4 @@ def test_lo_22_an_answer_means_later_or_no(status: int, *, later: bool):
     ],
 )
 def test_what_a_provider_may_ask_to_wait(field: str | None, seconds: float):
-    assert asked_wait(field) == seconds
+    assert asked_wait(field, longest=LONGEST_WAIT) == seconds

@@ -8,7 +8,8 @@
 
 Every keyword of the constructor that is a field of ``Misbehaviour`` turns that knob; without any it is a correct provider: discovery, JWKS,
 /authorize (redirects at once with code, state and iss), /token (client_secret_basic decoded by RFC 6749 appendix B or client_secret_post,
-exact redirect_uri, PKCE S256 required, codes good once and for a minute), /revoke, /end_session (redirects back with state).
+exact redirect_uri, PKCE S256 required, codes good once and for a minute; refresh tokens that rotate, with reuse detection), /revoke,
+/end_session (redirects back with state).
 
 For tests without a server: ``signing_key(...)``, ``sign(...)`` and ``verified_claims(...)`` make keys, JWTs and ``VerifiedClaims``;
 ``sign_in_at(provider, op)`` runs a login without a browser.
@@ -22,7 +23,7 @@ import hashlib
 import json
 import secrets
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
@@ -105,6 +106,27 @@ class Misbehaviour:
     id_token_hs256_with_public_key: bool = False
     nonce_wrong: bool = False
     at_hash_wrong: bool = False
+    # refresh
+    refresh_rotates: bool = True
+    """Each refresh gives a new refresh token; whoever uses an old one ends the whole grant (RFC 9700 section 4.14.2)."""
+    refresh_grace: float = 0.0
+    """Seconds for which an old refresh token still gives the new one."""
+    refresh_token_missing: bool = False
+    """The code gives no refresh token."""
+    refresh_status: int = 200
+    """Anything else is the answer, before anything is granted."""
+    refresh_error: str | None = None
+    refresh_retry_after: str | None = None
+    refresh_hangs: bool = False
+    refresh_delay: float = 0.0
+    """Seconds before anything is granted."""
+    refresh_answer_delay: float = 0.0
+    """Seconds between the grant and its answer."""
+    refresh_answer_lost: bool = False
+    """It is granted, and the answer never comes."""
+    refresh_document: dict[str, Any] = field(default_factory=dict)
+    refresh_id_token_missing: bool = False
+    refresh_id_token_claims: dict[str, Any] = field(default_factory=dict)
     # sign-out
     revoke_status: int = 200
     revoke_hangs: bool = False
@@ -136,6 +158,18 @@ class _Grant:
     code_challenge: str | None
     scope: str
     made: float
+    refreshed: bool = False
+
+
+@dataclass(slots=True)
+class Family:
+    """The refresh tokens of one login: the one that is good now, and when each of the others was replaced."""
+
+    grant: _Grant
+    current: str
+    replaced: dict[str, float] = field(default_factory=dict)
+    ended: bool = False
+    refreshes: int = 0
 
 
 class FakeProvider:
@@ -171,6 +205,11 @@ class FakeProvider:
         self.codes_issued: list[str] = []
         self.tokens_issued: list[dict[str, Any]] = []
         self.revoked: list[str] = []
+        self.refresh_requests: list[Received] = []
+        self.families: dict[str, Family] = {}
+        """By refresh token, old ones too."""
+        self.reuses = 0
+        """How often somebody came with a refresh token that was replaced."""
         self._grants: dict[str, _Grant] = {}
         self._ssl_context, self._host, self._port, self._clock = ssl_context, host, port, clock
         self._released = asyncio.Event()
@@ -212,6 +251,16 @@ class FakeProvider:
     def rotate_key(self, kid: str, alg: str = "RS256") -> None:
         """Sign with another key from now on, and publish that one alone."""
         self.key, self.alg = signing_key(alg, kid=kid), alg
+
+    @property
+    def refreshes(self) -> int:
+        """How many refreshes were granted."""
+        return sum(family.refreshes for family in {id(family): family for family in self.families.values()}.values())
+
+    def end_grants(self) -> None:
+        """Have every sign-in end here, as an administrator of the provider would."""
+        for family in self.families.values():
+            family.ended = True
 
     def settings(self, **changes: Any) -> ProviderSettings:
         """Settings of the gateway for this provider, with short timeouts."""
@@ -303,8 +352,9 @@ class FakeProvider:
         bad = self.misbehaviour
         if bad.token_hangs:
             await self._released.wait()
-        if bad.token_delay:
-            await asyncio.sleep(bad.token_delay)
+        await asyncio.sleep(bad.token_delay)
+        if got.form.get("grant_type") == "refresh_token":
+            return await self._refresh(got)
         if bad.token_redirects_to:
             return web.Response(status=bad.token_redirect_status, headers={"Location": bad.token_redirects_to})
         if bad.token_raw is not None:
@@ -357,12 +407,59 @@ class FakeProvider:
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": bad.expires_in,
-            "refresh_token": secrets.token_urlsafe(24),
             "scope": grant.scope,
         }
+        if not bad.refresh_token_missing:
+            document["refresh_token"] = secrets.token_urlsafe(24)
+            self.families[document["refresh_token"]] = Family(replace(grant, made=self._clock()), document["refresh_token"])
         if not bad.id_token_missing:
             document["id_token"] = self._id_token(grant, access_token)
         document = merged(document, bad.token_document)
+        self.tokens_issued.append(document)
+        return 200, document
+
+    async def _refresh(self, got: Received) -> web.StreamResponse:
+        self.refresh_requests.append(got)
+        bad = self.misbehaviour
+        if bad.refresh_hangs:
+            await self._released.wait()
+        if bad.refresh_delay:
+            await asyncio.sleep(bad.refresh_delay)
+        if bad.refresh_error or bad.refresh_status != 200:
+            headers = {} if bad.refresh_retry_after is None else {"Retry-After": bad.refresh_retry_after}
+            return web.json_response({"error": bad.refresh_error or "server_error"}, status=bad.refresh_status, headers=headers)
+        status, document = self._refreshed(got)
+        if bad.refresh_answer_lost:
+            await self._released.wait()
+        if bad.refresh_answer_delay:
+            await asyncio.sleep(bad.refresh_answer_delay)
+        return web.json_response(document, status=status)
+
+    def _refreshed(self, got: Received) -> tuple[int, dict[str, Any]]:
+        """What a correct provider answers to a refresh token; it rotates unless told otherwise; an old one ends the grant."""
+        if not self._client_is_authentic(got):
+            return 401, {"error": "invalid_client"}
+        bad, token = self.misbehaviour, got.form.get("refresh_token", "")
+        family = self.families.get(token)
+        if family is None or family.ended or "scope" in got.form:
+            return 400, {"error": "invalid_grant"}
+        if token != family.current:
+            self.reuses += 1
+            if self._clock() - family.replaced[token] > bad.refresh_grace:
+                family.ended = True
+                return 400, {"error": "invalid_grant"}
+        elif bad.refresh_rotates:
+            family.replaced[token] = self._clock()
+            family.current = secrets.token_urlsafe(24)
+            self.families[family.current] = family
+        family.refreshes += 1
+        access_token = secrets.token_urlsafe(24)
+        document: dict[str, Any] = {"access_token": access_token, "token_type": "Bearer", "expires_in": bad.expires_in}
+        if bad.refresh_rotates:
+            document["refresh_token"] = family.current
+        if not bad.refresh_id_token_missing:
+            document["id_token"] = self._id_token(replace(family.grant, nonce=None, refreshed=True), access_token)
+        document = merged(document, bad.refresh_document)
         self.tokens_issued.append(document)
         return 200, document
 
@@ -384,7 +481,7 @@ class FakeProvider:
             "aud": self.client_id,
             "exp": now + 300,
             "iat": now,
-            "auth_time": now,
+            "auth_time": int(grant.made) if grant.refreshed else now,
             "sid": f"{grant.user}-sid",
             "at_hash": left_half_hash("other" if bad.at_hash_wrong else access_token, self.alg),
             **self.users[grant.user],
@@ -392,6 +489,8 @@ class FakeProvider:
         if grant.nonce is not None:
             claims["nonce"] = grant.nonce + ("x" if bad.nonce_wrong else "")
         claims = merged(claims, bad.id_token_claims)
+        if grant.refreshed:
+            claims = merged(claims, bad.refresh_id_token_claims)
         if bad.id_token_raw is not None:
             return bad.id_token_raw
         if bad.id_token_alg_none:
@@ -415,6 +514,8 @@ class FakeProvider:
         status = 200 if hints and got.form.get("token_type_hint") not in hints else self.misbehaviour.revoke_status
         if status == 200:
             self.revoked.append(got.form.get("token", ""))
+            if (family := self.families.get(got.form.get("token", ""))) is not None:
+                family.ended = True
         return web.Response(status=status, headers={} if retry_after is None else {"Retry-After": retry_after})
 
     async def _end_session(self, request: web.Request) -> web.StreamResponse:
