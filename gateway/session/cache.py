@@ -67,6 +67,7 @@ class SessionCache:
         self._told_until = -math.inf
         self._good_until = -math.inf
         self._watchers: list[Callable[[str | None], None]] = []
+        self._dropped: list[Callable[[Found], None]] = []
         self.is_followed = False
         """Whether every change is told; read by others, set here alone."""
         self.now = monotonic
@@ -129,6 +130,10 @@ class SessionCache:
         """Have ``changed`` called with the store key of each session that changed, or with None when any of them may have."""
         self._watchers.append(changed)
 
+    def watch_dropped(self, dropped: Callable[[Found], None]) -> None:
+        """Have ``dropped`` called with what was kept of each session of which a change is told; not when everything goes."""
+        self._dropped.append(dropped)
+
     def followed(self) -> None:
         """See ``Follower``: what was missed is not known, so everything goes first."""
         self.is_followed = True
@@ -144,7 +149,11 @@ class SessionCache:
         if key is None:
             self.clear()
         else:
+            entry = self._by_key.get(key)
             self.forget(key)
+            if entry is not None:
+                for dropped in self._dropped:
+                    dropped(entry.found)
         for watcher in self._watchers:
             watcher(key)
 

@@ -15,6 +15,7 @@ from gateway.session.cache import SessionCache
 from gateway.session.finding import MAX_CANDIDATES, Finding
 from gateway.session.found import Absent, Found
 from gateway.session.handle import Handle, hashed, new_handle
+from gateway.session.index import SessionIndex
 from gateway.session.lifecycle import TOUCH_FRACTION, touch_due
 from gateway.session.login import CLOCK_SKEW
 from gateway.session.notes import Notes
@@ -39,6 +40,8 @@ __all__ = ["MAX_CANDIDATES", "Absent", "Found", "Sessions"]
 
 STORE_GRACE: Final = 60.0
 """Seconds that the store keeps an idle time beyond its end, so that the end is judged here, to the second, and not by the store's timer."""
+UNKNOWN: Final = "unknown"
+"""The address of a client that nothing told (RFC 7239 section 6.2)."""
 OUTAGE_GRACE: Final = 30.0
 """Seconds that a session's copy serves after the store's last word, unless configured otherwise."""
 
@@ -67,6 +70,8 @@ class Sessions:
         self._cache = SessionCache(outage_grace=outage_grace, monotonic=monotonic)
         self._notes = Notes(store, kept=lifetimes.idle + STORE_GRACE, worth=lifetimes.idle / TOUCH_FRACTION, clock=clock)
         self._finding = Finding(keyring, store, lifetimes, cache=self._cache, notes=self._notes, clock=clock)
+        self.index = SessionIndex(keyring, store, lifetimes, clock=clock, changed=self._cache.changed)
+        """Sessions where nobody shows their cookies: for operators, and for a provider that ends them."""
         keyring.on_removed(self._cache.clear)
 
     def start(self) -> None:
@@ -76,6 +81,10 @@ class Sessions:
     def on_change(self, changed: Callable[[str | None], None]) -> None:
         """Have ``changed`` called with the store key of each session that was written or ended; with None, any of them may have been."""
         self._cache.watch(changed)
+
+    def on_dropped(self, dropped: Callable[[Handle], None]) -> None:
+        """Have ``dropped`` called with the handle of each session that this process knew when the store told that it changed."""
+        self._cache.watch_dropped(lambda found: dropped(found.handle))
 
     @property
     def told_of_changes(self) -> bool:
@@ -94,10 +103,13 @@ class Sessions:
         """See ``Finding.find``: the one live session of these raw Cookie lines, or why there is none."""
         return await self._finding.find(cookie_headers, names, extend=extend)
 
-    async def begin(self, signed_in: SignedIn, identity: Identity, names: CookieNames, *, replaces: tuple[str, ...]) -> tuple[str, Found]:
+    async def begin(
+        self, signed_in: SignedIn, identity: Identity, names: CookieNames, *, replaces: tuple[str, ...], address: str = UNKNOWN
+    ) -> tuple[str, Found]:
         """A session under a new id, and the value of its cookie; the sessions under the store keys ``replaces`` are destroyed with it.
 
-        ``IdTokenRefused`` or ``ProviderFailed`` where claims or tokens are larger than a session may hold; nothing is written then.
+        ``address`` is the client's, for operators to see. ``IdTokenRefused`` or ``ProviderFailed`` where claims or tokens are larger than
+        a session may hold; nothing is written then.
         """
         now = self._clock()
         created = int(now)
@@ -116,6 +128,7 @@ class Sessions:
             raise IdTokenRefused(f"the session's record would be {len(record)} bytes, more than {MAX_VALUE}")
         if len(tokens) > MAX_VALUE:
             raise ProviderFailed(f"the provider's tokens are {len(tokens)} bytes, more than {MAX_VALUE}")
+        card, indexes = self.index.entry(session, handle.key, address=address)
         last_seen = int(now * 1000)
         new = NewSession(
             key=handle.key,
@@ -124,12 +137,15 @@ class Sessions:
             last_seen=last_seen,
             lifetime=session.expires - now,
             idle=self._lifetimes.idle + STORE_GRACE,
+            card=card,
+            indexes=indexes,
         )
         self._forget(*replaces)
         try:
-            await self._store.create(new, replaces=replaces)
+            cards = await self._store.create(new, replaces=replaces)
         finally:
             self._forget(*replaces)
+        await self.index.unlist_replaced(replaces, cards)
         return cookie, self._finding.found(session, handle, last_seen / 1000)
 
     async def still_alive(self, known: Mapping[str, float]) -> dict[str, float]:
@@ -173,7 +189,12 @@ class Sessions:
             ended = await self._store.end(handle.key)
         finally:
             self._forget(handle.key)
+        await self.index.unlist(handle.key, ended.card)
         return self._opened_tokens(handle, ended.tokens)
+
+    async def take_left_tokens(self, handle: Handle) -> Tokens | None:
+        """The tokens of a session that was ended without its cookie (``SessionIndex.end``), to the first who takes them; else None."""
+        return self._opened_tokens(handle, await self._store.take_tokens(handle.key))
 
     async def tokens(self, handle: Handle) -> Tokens | None:
         """The tokens of a session, None when it has ended."""

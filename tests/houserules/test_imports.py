@@ -36,6 +36,7 @@ SHELLS = {
     "oidc/revoking.py": "sends revocations, again where they were put off",
     "session/sessions.py": "begins and ends sessions in the store",
     "session/finding.py": "asks the store",
+    "session/index.py": "lists and ends sessions in the store",
     "session/notes.py": "writes to the store beside the requests",
     "session/store": "Redis and memory",
 }

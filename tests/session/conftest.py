@@ -64,7 +64,9 @@ class Shop:
         if self.server is None:
             return {}
         with redis_py.Redis.from_url(self.server.url) as client:
-            return {key: client.get(key) for key in client.keys("*")}
+            return {
+                key: b"\n".join(client.zrange(key, 0, -1)) if client.type(key) == b"zset" else client.get(key) for key in client.keys("*")
+            }
 
 
 @pytest.fixture

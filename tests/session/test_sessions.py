@@ -278,7 +278,7 @@ async def test_a_dump_opens_nothing_and_knows_nobody(redis_shop: Shop, provider:
     await sessions.claim_login("state-of-a-login")
     assert shop.server is not None
     dump = shop.dump()
-    assert {key[:10] for key in dump} == {b"gateway:s:", b"gateway:t:", b"gateway:i:", b"gateway:l:"}
+    assert {key[:10] for key in dump} == {f"gateway:{kind}:".encode() for kind in "stilcx"}
     everything = b"\n".join(key + b"=" + value for key, value in dump.items())
     plaintext = Keyring([KEY]).open(Purpose.SESSION_COOKIE, cookie.partition(b"=")[2], bound_to=NAMES.binding(NAMES.session))
     assert plaintext is not None
@@ -297,6 +297,10 @@ async def test_a_dump_opens_nothing_and_knows_nobody(redis_shop: Shop, provider:
     # Whoever holds the dump cannot make a cookie of what is in it.
     for stolen in dump.values():
         assert await sessions.find([NAMES.session.encode() + b"=" + stolen.hex().encode()], NAMES) == Absent("unreadable")
+        if stolen.isascii() and stolen.isalnum():
+            assert await sessions.find([NAMES.session.encode() + b"=" + stolen], NAMES) == Absent("unreadable")
+    card = dump[b"gateway:c:{" + begun.handle.key.encode() + b"}"]
+    assert await sessions.find([NAMES.session.encode() + b"=" + card], NAMES) == Absent("unreadable"), "a card is no cookie"
     assert plaintext[32:] == begun.handle.data_key
     assert begun.handle.data_key.hex() not in repr(begun)
     assert repr(begun.handle.data_key) not in repr(begun)

@@ -89,6 +89,10 @@ class Line:
         await self._wait()
         return await self.store.end(key, leave_tokens=leave_tokens)
 
+    async def unlist(self, key: str, indexes: Sequence[str]) -> None:
+        self._reach()
+        await self.store.unlist(key, indexes)
+
     async def close(self) -> None: ...
 
     async def _wait(self) -> None:
