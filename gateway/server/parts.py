@@ -16,6 +16,7 @@ from gateway.proxy.headers import HeaderRules
 from gateway.proxy.upstreams import Upstreams
 from gateway.server.detached import Detached
 from gateway.server.live import Live
+from gateway.server.reloading import KeyTurnover
 from gateway.session.cookies import CookieNames
 from gateway.session.sealing import Keyring
 from gateway.session.sessions import Sessions
@@ -49,6 +50,7 @@ class Parts:
 
     settings: Settings
     keyring: Keyring
+    turnover: KeyTurnover
     sessions: Sessions
     provider: Provider
     sites: Mapping[Origin, Site]
@@ -61,11 +63,12 @@ class Parts:
 
     def reload_secrets(self, settings: Settings) -> None:
         """Take the keys and the client secret of freshly read settings; everything else stays as it is."""
-        self.keyring.replace(settings.session.keys)
+        self.turnover.take(settings.session.keys)
         self.provider.replace_secret(settings.provider.client_secret)
 
     async def close(self) -> None:
         """Finish detached work within the grace, then close the back channel and the store."""
+        self.turnover.close()
         await self.live.close()
         await self.upstreams.close()
         await self.detached.drain(self.settings.server.shutdown_grace)
@@ -87,6 +90,7 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     return Parts(
         settings=settings,
         keyring=keyring,
+        turnover=KeyTurnover(keyring, settings.session.keys),
         sessions=sessions,
         provider=Provider(settings.provider, clock=clock),
         sites=sites,

@@ -143,7 +143,7 @@ def _reload_secrets(parts: Parts, reload: Callable[[], Settings], notifier: Noti
         fresh = read_anew(reload)
         if fresh is not None:
             parts.reload_secrets(fresh)
-            log.info("secrets.reloaded")
+            log.info("secrets.reloaded", session_keys=list(parts.keyring.ids))
     finally:
         # Whoever asked for a reload waits for this.
         notifier.ready()

@@ -76,24 +76,13 @@ class Keyring:
         """Eight hexadecimal digits of each key, in the order of the keys. They tell nothing of the keys."""
         return tuple(key.id.hex() for key in self._keys)
 
-    def replace(self, keys: Sequence[bytes], *, settled: bool = True) -> bool:
-        """Use these keys from now on, at once; ``ValueError`` as in the constructor, with the old keys kept.
-
-        Unless ``settled``, a first key that comes just now opens and does not seal yet, as long as one that was known stays listed:
-        other processes read the same list at this moment, and what it sealed would be nobody's to them. True then: come again, settled.
-        """
-        before, after = self._keys, _server_keys(keys)
-        waits = False
-        if not settled and after[0] not in before:
-            # The key that seals now is known to everybody; any other may have come a moment ago.
-            known = next((key for key in before if key in after), None)
-            if known is not None:
-                waits, after = True, (known, *(key for key in after if key != known))
-        self._keys, self.has_older = after, len(after) > 1
-        if set(before) - set(after):
+    def replace(self, keys: Sequence[bytes]) -> None:
+        """Use these keys from now on, at once; ``ValueError`` as in the constructor, with the old keys kept."""
+        before, self._keys = self._keys, _server_keys(keys)
+        self.has_older = len(self._keys) > 1
+        if set(before) - set(self._keys):
             for told in self._on_removed:
                 told()
-        return waits
 
     def on_removed(self, told: Callable[[], None]) -> None:
         """Have ``told`` called when a key was taken away: what it sealed opens no more."""

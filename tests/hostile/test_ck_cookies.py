@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +29,7 @@ from tests.support.mirror_app import values
 from tests.support.user_agent import FETCH, NAVIGATION, Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from tests.support.hostile_house import Edge, House
@@ -359,6 +360,100 @@ async def test_keys_are_turned_over_without_signing_anybody_out(house: House, tm
         await is_nobody(one, f"{SESSION}={before}")
         assert await one.whoami(f"{SESSION}={after}") == "bob-sub"
 
+        # Whose key is gone signs in anew, once, and is in.
+        early.jar = {SESSION: before}
+        house.provider.login_as = "alice"
+        answer = await early.open(f"{PUBLIC}/page")
+        assert (answer.status, values(json.loads(answer.body)["headers"], "X-Forwarded-User")) == (200, ["alice-sub"])
+        assert await one.whoami(f"{SESSION}={early.jar[SESSION]}") == "alice-sub"
+
+
+@asynccontextmanager
+async def _turned_over(house: House, folder: Path) -> AsyncIterator[tuple[House, Edge, str]]:
+    """A gateway whose newest key is not the one that sealed the browser's session cookie; and that cookie."""
+    folder.mkdir()
+    old, new = new_key_file(folder, "old"), new_key_file(folder, "new")
+    async with (
+        hostile_house(folder / "before", provider=house.provider, store=house.store, key_files=[old]) as before,
+        before.browser() as one,
+    ):
+        cookie = await before.signed_in(one)
+    async with (
+        hostile_house(folder / "after", provider=house.provider, store=house.store, key_files=[new, old]) as after,
+        after.browser() as browser,
+    ):
+        browser.jar = {SESSION: cookie}
+        yield after, browser, cookie
+
+
+async def test_a_cookie_under_an_older_key_is_given_out_again(house: House, tmp_path: Path) -> None:
+    """CK-19: with the next page, under the newest key, for the same session; both are good, and the store has nothing to do with it."""
+    async with _turned_over(house, tmp_path / "turned") as (one, browser, old):
+        stored = {key: await house.redis.get(key) for key in await house.sessions()}
+        answer = await browser.ask(f"{PUBLIC}/page")
+        assert answer.status == 200
+        assert answer.header("Cache-Control") == "private"
+        (line,) = answer.all("Set-Cookie")
+        assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} == set(line.split("; ")[1:])
+        new = browser.jar[SESSION]
+        assert (len(new), new[:8] == old[:8]) == (len(old), False)
+        assert {key: await house.redis.get(key) for key in await house.sessions()} == stored
+
+        # What was under way with the old one goes on, at once and later; the new one stays as it is.
+        for cookies in (f"{SESSION}={old}", f"{SESSION}={new}", f"{SESSION}={old}; {SESSION}={new}"):
+            assert await one.whoami(cookies) == "alice-sub"
+        for path in ("/page", "/open/page", "/oauth2/userinfo", "/oauth2/sign_out"):
+            assert (await browser.ask(PUBLIC + path)).all("Set-Cookie") == []
+        # The old one ends with its session, as the new one does.
+        assert (await browser.ask(SIGN_OUT, method="POST", headers=SAME_ORIGIN_POST)).status == 303
+        await is_nobody(one, f"{SESSION}={old}")
+        await is_nobody(one, f"{SESSION}={new}")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "again"),
+    [
+        pytest.param("/open/page", NAVIGATION, True, id="CK-19 a page for everybody"),
+        pytest.param("/oauth2/userinfo", FETCH, True, id="CK-19 userinfo"),
+        pytest.param("/oauth2/userinfo?extend=false", FETCH, True, id="CK-19 userinfo that is no use"),
+        pytest.param("/oauth2/sign_out", NAVIGATION, True, id="CK-19 the question before a sign-out"),
+        pytest.param("/page", FETCH, False, id="CK-19 a fetch"),
+        pytest.param("/page", {"Accept": "image/*", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, False, id="CK-19 an image"),
+        pytest.param("/page", NAVIGATION | {"Sec-Purpose": "prefetch"}, False, id="CK-19 a prefetch"),
+        pytest.param("/public/page", NAVIGATION, False, id="CK-19 a public page, whose reader nobody looks at"),
+    ],
+)
+async def test_what_a_cookie_is_given_out_with(house: House, tmp_path: Path, path: str, headers: dict[str, str], again: bool) -> None:
+    async with _turned_over(house, tmp_path / "turned") as (one, browser, old):
+        # So that this process knows the session: what it cannot follow it gives nothing out for.
+        assert await one.whoami(f"{SESSION}={old}") == "alice-sub"
+        answer = await browser.ask(PUBLIC + path, headers=headers)
+        assert answer.status == 200
+        assert bool(answer.all("Set-Cookie")) is again
+        assert (browser.jar[SESSION] != old) is again
+        assert await one.whoami(f"{SESSION}={browser.jar[SESSION]}") == "alice-sub"
+
+
+async def test_a_session_that_ended_meanwhile_does_not_come_back_with_a_slow_page(house: House, tmp_path: Path) -> None:
+    """CK-19: the page was asked for with the old cookie, and another tab has signed in anew before it is there."""
+    async with _turned_over(house, tmp_path / "turned") as (one, browser, old), one.browser() as tab:
+        assert await one.whoami(f"{SESSION}={old}") == "alice-sub"
+        one.app.held = asyncio.Event()
+        page = asyncio.create_task(browser.ask(f"{PUBLIC}/slow"))
+        async with asyncio.timeout(PATIENCE):
+            while ("GET", "/slow") not in one.app.requests:
+                await asyncio.sleep(0.01)
+        tab.jar = {SESSION: old}
+        callback = (await tab.until(f"{START}?rd=/page", CALLBACK)).location
+        assert callback is not None
+        assert (await tab.ask(callback)).status == 303
+        assert tab.jar[SESSION] != old
+        one.app.held.set()
+        answer = await page
+        assert answer.status == 200
+        assert answer.all("Set-Cookie") == []
+        assert await one.whoami(f"{SESSION}={tab.jar[SESSION]}") == "alice-sub"
+
 
 async def _with_keys(house: House, text: str, keys: list[Path], *, times: int) -> None:
     written = "".join(f"  - file: {key}\n" for key in keys)
@@ -515,6 +610,29 @@ async def test_an_answer_that_may_be_cached_carries_no_cookie_of_ours(house: Hou
     assert good not in json.dumps(house.app.headers)
     stale = await browser.ask(CALLBACK)
     assert stale.header("Cache-Control") == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        pytest.param({}, "private", id="CK-29 nothing said about caches"),
+        pytest.param({"Cache-Control": "no-cache"}, "no-cache, private", id="CK-29 kept, and asked about"),
+        pytest.param({"Cache-Control": "max-age=0, private"}, "max-age=0, private", id="CK-29 private"),
+        pytest.param({"Cache-Control": "no-store"}, "no-store", id="CK-29 kept by nobody"),
+        pytest.param({"Cache-Control": "public, max-age=600"}, None, id="CK-29 public"),
+        pytest.param({"Cache-Control": "s-maxage=600"}, None, id="CK-29 for shared caches"),
+        pytest.param({"CDN-Cache-Control": "max-age=600"}, None, id="CK-29 for CDNs"),
+    ],
+)
+async def test_a_cookie_given_out_again_is_kept_by_no_shared_cache(
+    house: House, tmp_path: Path, said: dict[str, str], passes: str | None
+) -> None:
+    async with _turned_over(house, tmp_path / "turned") as (one, browser, old):
+        one.app.also = said
+        answer = await browser.ask(f"{PUBLIC}/page")
+        assert answer.status == 200
+        assert ", ".join(answer.all("Cache-Control")) == (said.get("Cache-Control", "") if passes is None else passes)
+        assert (browser.jar[SESSION] == old) is (passes is None)
 
 
 async def test_every_row_has_its_place() -> None:

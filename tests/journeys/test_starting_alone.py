@@ -101,6 +101,7 @@ async def test_a_new_key_signs_nobody_out_and_seals_from_then_on(tmp_path: Path)
             running.hang_up()
             await _logged(running, "secrets.reloaded")
             assert (await browser.ask(running.url + "/", headers=FETCH)).status == 200
+            await _logged(running, "session_key.seals")
             await provider.sign_in(later, running.url + "/", "bob")
 
             running.config.write_text(text.replace(f"  - file: {first}", f"  - file: {second}"))

@@ -373,6 +373,7 @@ async def test_new_keys_reach_every_worker_and_those_that_come_later(tmp_path: P
         second = new_key_file(keys, "second")
         await write_keys(text.replace(f"  - file: {first}", f"  - file: {second}\n  - file: {first}"), times=2)
         assert await statuses(old) == {200}
+        await until(lambda: running.log.count("session_key.seals") == 2)
         async with UserAgent(running.url) as later:
             await home.provider.sign_in(later, running.url + "/", "bob")
             new = FETCH | {"Cookie": "; ".join(f"{cookie.key}={cookie.value}" for cookie in later.cookies)}

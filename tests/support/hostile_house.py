@@ -194,7 +194,7 @@ class Edge(UserAgent):
                 assert not any(attribute.lower().startswith("domain") for attribute in attributes)
             else:
                 assert not self.public.startswith("https"), f"a cookie without the prefix: {name}"
-            assert answer.header("Cache-Control") == "no-store"
+            assert kept_for_one(answer)
             assert len(pair) <= 1024, f"{name} is larger than 1 KiB"
             self.jar.pop(name, None)
             if value:
@@ -209,6 +209,12 @@ class Edge(UserAgent):
             for name, value in parse_qsl(urlsplit(answer.location).query):
                 if name in SECRET_PARAMETERS:
                     sweep.secret(value, name)
+
+
+def kept_for_one(answer: Answer) -> bool:
+    """Whether no cache keeps this answer for others (RFC 9111): ours are kept by nobody, an app's at the most by the browser."""
+    said = {directive.strip().lower() for line in answer.all("Cache-Control") for directive in line.split(",")}
+    return said == {"no-store"} or (answer.header("X-App") is not None and bool(said & {"private", "no-store"}) and "public" not in said)
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,7 @@ class House:
         await self.redis.flushall()
         self.app.requests.clear()
         self.app.headers.clear()
+        self.app.also, self.app.held = {}, None
 
     async def keys(self) -> set[str]:
         return {key.decode() for key in await self.redis.keys("*")}

@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING
 from aiohttp import WSMsgType, web
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
 
 @dataclass
 class MirrorApp:
-    """``url`` to put behind a gateway; ``requests`` are the (method, raw target) that arrived, in order."""
+    """``url`` to put behind a gateway; ``requests`` are the (method, raw target) that arrived, in order.
+
+    ``also`` are headers of its answers beside its own; an answer waits while ``held`` is an event that nobody has set.
+    """
 
     url: str = ""
     requests: list[tuple[str, str]] = field(default_factory=list)
     headers: list[list[tuple[str, str]]] = field(default_factory=list)
+    also: dict[str, str] = field(default_factory=dict)
+    held: asyncio.Event | None = None
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append((request.method, request.raw_path))
@@ -29,7 +35,9 @@ class MirrorApp:
             return await self._echo(request, received)
         body = await request.read()
         seen = {"method": request.method, "target": request.raw_path, "headers": received, "body": body.decode("latin-1")}
-        return web.Response(body=json.dumps(seen).encode(), headers={"Content-Type": "application/json", "X-App": "mirror"})
+        if self.held is not None:
+            await self.held.wait()
+        return web.Response(body=json.dumps(seen).encode(), headers={"Content-Type": "application/json", "X-App": "mirror"} | self.also)
 
     async def _echo(self, request: web.BaseRequest, received: list[tuple[str, str]]) -> web.StreamResponse:
         socket = web.WebSocketResponse()
