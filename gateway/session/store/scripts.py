@@ -1,13 +1,17 @@
 """What is decided inside the server, each in a few lines of Lua: a comparison and the write that depends on it, or a time that only grows.
 
 Answers invariants 7 and 10. Every key of a script has the same hash tag, so a cluster can route it. The scripts are sent whole (EVAL), and
-the server knows them by their hash: nothing has to be loaded first, and nothing is sent again because it was not there. None writes before
-it has compared, so that a server that is out of memory refuses the first write and nothing is done by half.
+the server knows them by their hash: nothing has to be loaded first, and nothing is sent again because it was not there. A server that is
+out of memory refuses a script's first write or none, so none is done by half; and what begins with a deletion is done even then, while
+MULTI would be refused.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Command = tuple[str | bytes | int, ...]
 """A command's words. The first key is the second word, but for EVAL, whose fourth it is."""
@@ -49,6 +53,25 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KE
 return foreign and 1 or 0
 """
 
+_END: Final = """
+local tokens = redis.pcall('GETRANGE', KEYS[2], 0, ARGV[1])
+local card = redis.pcall('GETRANGE', KEYS[4], 0, ARGV[2])
+local kept = tonumber(ARGV[3])
+if kept > 0 and redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('PEXPIRE', KEYS[2], kept)
+  redis.call('RENAME', KEYS[2], KEYS[6])
+  tokens = ''
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+return {tokens, card}
+"""
+
+_TAKE: Final = """
+local value = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[1])
+redis.call('DEL', KEYS[1])
+return value
+"""
+
 _PROPAGATE: Final = """
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], '', 'PX', 1000)
@@ -79,8 +102,22 @@ def add(index: str, member: str, *, score: int, expired: int, milliseconds: int)
     return ("EVAL", _ADD, 1, index, score, member, expired, milliseconds)
 
 
+def end(keys: Sequence[str], *, most: tuple[int, int], milliseconds: int) -> Command:
+    """Tokens and card, up to the byte after ``most`` of each; all is deleted.
+
+    ``keys`` are those of record, tokens, last seen, card, lock, and of where the tokens go for so many ``milliseconds``: then they are not
+    in the answer. 0 leaves none. Of a session that has none, what an end before left keeps its time.
+    """
+    return ("EVAL", _END, len(keys), *keys, *most, milliseconds)
+
+
+def take(key: str, *, most: int) -> Command:
+    """The value, up to the byte after ``most``; it is deleted."""
+    return ("EVAL", _TAKE, 1, key, most)
+
+
 def propagate(key: str) -> Command:
-    """A write that replicas are told of whatever is there, and that leaves nothing. It follows a deletion in the same transaction.
+    """A write that replicas are told of whatever is there, and that leaves nothing.
 
     ``WAIT`` counts for the writes of its own connection. A deletion that finds nothing is none in newer servers, so that whoever repeats
     one that no replica had acknowledged would be told that it is acknowledged. (DEL comes first: a script's first write alone is refused
