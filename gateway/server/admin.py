@@ -1,4 +1,7 @@
-"""The admin listener: ``/livez`` says that the process runs, ``/readyz`` that it can sign people in. Never on the public listener."""
+"""The admin listener: ``/livez`` says that the process runs, ``/readyz`` that it can sign people in, ``/sessions`` who is signed in.
+
+Never on the public listener (LK-03).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.errors import GatewayError
+from gateway.server.session_api import SessionApi
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,9 +31,12 @@ class Readiness:
 
 
 def build_admin(parts: Parts, readiness: Readiness) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-    """The handler of the admin listener: two probes, each a status and a JSON object; 404 and 405 for everything else."""
+    """The handler of the admin listener: two probes, each a status and a JSON object, and the session API; 404 and 405 for the rest."""
+    sessions = SessionApi(parts)
 
     async def admin(request: web.BaseRequest) -> web.StreamResponse:
+        if sessions.takes(request.path):
+            return await sessions.answer(request)
         if request.path not in ("/livez", "/readyz"):
             return _answer(404, {"error": "route_missing"})
         if request.method not in ("GET", "HEAD"):

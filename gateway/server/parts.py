@@ -14,7 +14,9 @@ from gateway.access.return_to import ReturnRules
 from gateway.oidc.provider import Provider
 from gateway.proxy.headers import HeaderRules
 from gateway.proxy.upstreams import Upstreams
+from gateway.server.admin_token import AdminToken
 from gateway.server.detached import Detached
+from gateway.server.left_tokens import LeftTokens
 from gateway.server.live import Live
 from gateway.server.reloading import KeyTurnover
 from gateway.session.cookies import CookieNames
@@ -59,12 +61,15 @@ class Parts:
     header_rules: HeaderRules
     detached: Detached
     live: Live
+    left_tokens: LeftTokens
+    admin_token: AdminToken
     clock: Callable[[], float]
 
     def reload_secrets(self, settings: Settings) -> None:
-        """Take the keys and the client secret of freshly read settings; everything else stays as it is."""
+        """Take the keys, the client secret and the admin token of freshly read settings; everything else stays as it is."""
         self.turnover.take(settings.session.keys)
         self.provider.replace_secret(settings.provider.client_secret)
+        self.admin_token.replace(settings.admin.token)
 
     async def close(self) -> None:
         """Finish detached work within the grace, then close the back channel and the store."""
@@ -87,12 +92,14 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         clock=clock,
         outage_grace=settings.session.outage_grace,
     )
+    provider = Provider(settings.provider, clock=clock)
+    detached = Detached()
     return Parts(
         settings=settings,
         keyring=keyring,
         turnover=KeyTurnover(keyring, settings.session.keys),
         sessions=sessions,
-        provider=Provider(settings.provider, clock=clock),
+        provider=provider,
         sites=sites,
         upstreams=Upstreams(settings.upstreams),
         token_routes=frozenset(
@@ -103,8 +110,10 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
             cookie_names=frozenset(site.names.session.encode() for site in sites.values()),
             cookie_prefixes=tuple({site.names.login_prefix.encode() for site in sites.values()}),
         ),
-        detached=Detached(),
+        detached=detached,
         live=Live(sessions, clock=clock),
+        left_tokens=LeftTokens(sessions, provider, detached),
+        admin_token=AdminToken(settings.admin.token),
         clock=clock,
     )
 

@@ -16,6 +16,7 @@ from gateway.oidc.callback import read_callback, validate_callback
 from gateway.server import refusals
 from gateway.server.browser_sessions import BORN, cookie_lines, presented, signed_in
 from gateway.server.login import redirect
+from gateway.server.peers import client_of
 from gateway.server.sites import site_of
 from gateway.session.cookies import delete_cookie
 from gateway.session.login import login_cookie_name, open_login
@@ -93,6 +94,7 @@ async def _finish(parts: Parts, request: web.Request, site: Site, login: Login, 
             identity_from(signed.claims, parts.settings.wanted_claims),
             site.names,
             replaces=held or ((login.replaces,) if login.replaces is not None else ()),
+            address=client_of(request, parts.settings.server.trusted_proxies),
         )
     except (StoreUnavailable, LoginRefused, ProviderFailed) as failure:
         parts.detached.start(parts.provider.revoke(signed.tokens))

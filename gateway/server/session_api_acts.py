@@ -1,0 +1,134 @@
+"""What operators do with sessions: list, show, end. The API and the command come here both, so both do the same, audited in the same way.
+
+Answers "every use is audited": no act ends without its line, an outage halfway through included.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.errors import GatewayError
+from gateway.server.session_api_query import read_ending, read_listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.server.session_api_query import Providers
+    from gateway.session.index import Listed, SessionIndex
+    from gateway.telemetry.audit import Actor
+
+_ID: Final = re.compile(r"(?:s_)?([A-Za-z0-9_-]{43})")
+
+
+def public_id(key: str) -> str:
+    """What operators call a session: its key in the store, in a form that no command line takes for an option."""
+    return f"s_{key}"
+
+
+def key_of(session: str) -> str | None:
+    """The key behind an id, or a key as the log and the store have it; None for what can be neither."""
+    named = _ID.fullmatch(session)
+    return None if named is None else named[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far an ending came: how many sessions ended, and what broke it off, if anything did."""
+
+    ended: int
+    failure: GatewayError | None = None
+
+
+class Acts:
+    """``providers`` are those of the configuration, ``clock`` gives epoch seconds."""
+
+    def __init__(self, index: SessionIndex, providers: Providers, *, clock: Callable[[], float]) -> None:
+        self._index = index
+        self._providers = providers
+        self._clock = clock
+
+    async def list(self, actor: Actor, asked: Mapping[str, str]) -> dict[str, Any]:
+        """One page: ``sessions``, ``next`` (the cursor, null at the end) and ``unreadable``, ready to be JSON.
+
+        Raises:
+            RequestRefused: a parameter is none that ``read_listing`` takes.
+            StoreUnavailable: the store gives no answer.
+        """
+        what = read_listing(asked, self._providers)
+        try:
+            page = await self._index.page(what.listings, what.search, cursor=what.cursor, limit=what.limit)
+        except GatewayError as failure:
+            actor.looked(asked=asked, sessions=0, outcome=failure.code)
+            raise
+        actor.looked(asked=asked, sessions=len(page.sessions))
+        return {"sessions": [self._told(one) for one in page.sessions], "next": page.cursor, "unreadable": page.unreadable}
+
+    async def show(self, actor: Actor, session: str) -> dict[str, Any] | None:
+        """One session by its id, ready to be JSON; None when there is none. Raises StoreUnavailable."""
+        key = key_of(session)
+        try:
+            listed = None if key is None else await self._index.find(key)
+        except GatewayError as failure:
+            actor.looked_at(_named(key), outcome=failure.code)
+            raise
+        actor.looked_at(_named(key), outcome="missing" if listed is None else "done")
+        return None if listed is None else self._told(listed)
+
+    async def end(self, actor: Actor, session: str) -> Outcome:
+        """End one session by its id, on every replica."""
+        key, user, there = key_of(session), None, False
+        asked = {"session": _named(key)}
+        try:
+            if key is not None:
+                listed = await self._index.find(key)
+                user = None if listed is None else listed.card.subject
+                there = await self._index.end(key)
+        except GatewayError as failure:
+            actor.ended([], asked=asked, outcome=failure.code, user=user)
+            return Outcome(0, failure)
+        actor.ended([_named(key)] if there else [], asked=asked, outcome="done" if there else "missing", user=user)
+        return Outcome(int(there))
+
+    async def end_several(self, actor: Actor, asked: Mapping[str, str]) -> Outcome:
+        """End a user's sessions, those of one session at the provider, or all.
+
+        Raises:
+            RequestRefused: a parameter is none that ``read_ending`` takes; nothing was ended.
+        """
+        listings = read_ending(asked, self._providers)
+        ended: list[str] = []
+        try:
+            await self._index.end_all(listings, ended)
+        except GatewayError as failure:
+            actor.ended([*map(public_id, ended)], asked=asked, outcome=failure.code)
+            return Outcome(len(ended), failure)
+        actor.ended([*map(public_id, ended)], asked=asked)
+        return Outcome(len(ended))
+
+    def _told(self, one: Listed) -> dict[str, Any]:
+        """A session in the field names of the API; all times are epoch seconds, and those that are left in seconds."""
+        now = self._clock()
+        return {
+            "id": public_id(one.key),
+            "provider": one.card.provider,
+            "issuer": one.card.issuer,
+            "sub": one.card.subject,
+            "sid": one.card.sid,
+            "name": one.card.name,
+            "email": one.card.email,
+            "address": one.card.address,
+            "created": one.card.created,
+            "auth_time": one.card.auth_time,
+            "last_seen": int(one.last_seen),
+            "expires": one.card.expires,
+            "expires_in": max(0, int(one.card.expires - now)),
+            "idle_expires": int(one.idle_expires),
+            "idle_expires_in": max(0, int(one.idle_expires - now)),
+        }
+
+
+def _named(key: str | None) -> str:
+    """For the audit: what is no id is not repeated."""
+    return "" if key is None else public_id(key)
