@@ -1,4 +1,4 @@
-"""The command line: ``gateway serve``, ``check``, ``schema`` and ``demo``, a file each, imported when its command runs.
+"""The command line: ``gateway serve``, ``check``, ``keys``, ``schema`` and ``demo``, a file each, imported when its command runs.
 
 Answers a command that is slow or broken because of another one: nothing but typer is loaded here, and the demo's parts never with the rest.
 Exit codes: 0 is well, 2 is a configuration (or a command line) to mend, and a mistake of an operator is never a traceback.
@@ -21,6 +21,9 @@ main = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+keys = typer.Typer(name="keys", help="Session keys.", no_args_is_help=True)
+main.add_typer(keys)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The YAML file of the gateway.", metavar="FILE", show_default=False)]
 
@@ -60,6 +63,19 @@ def schema() -> None:
     from gateway.cli.schema import run  # noqa: PLC0415 - loaded when it runs
 
     raise typer.Exit(run())
+
+
+@keys.command("new")
+def keys_new(
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="Write it there, for its owner alone; never over a file.", metavar="PATH", show_default=False),
+    ] = None,
+) -> None:
+    """Make a session key, and say what to do with it."""
+    from gateway.cli.keys import run  # noqa: PLC0415 - loaded when it runs
+
+    raise typer.Exit(run(file))
 
 
 @main.command()

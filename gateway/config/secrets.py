@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_SECRET_BYTES: Final = 64 * 1024
 KEY_BYTES: Final = 32
-KEY_REMEDY: Final = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+KEY_REMEDY: Final = "make one with: gateway keys new"
 LEAST_DISTINCT: Final = 16
 """32 random bytes hold 30 different values on average; fewer than 16 happens to nobody who used a random source."""
 

@@ -13,9 +13,9 @@ INLINE = "a secret is never written here; write {env: NAME} or {file: path}, and
 EXACTLY_ONE = "has to be exactly one of env and file; write {env: NAME} or {file: path}"
 NO_PATH = "not the path of a file; write {file: /run/secrets/name}"
 NO_KEY = (
-    "a session key is 32 bytes in base64url (43 characters); make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+    "a session key is 32 bytes in base64url (43 characters); make one with: gateway keys new"
 )
-GUESSABLE = "not a random key, so it can be guessed; make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+GUESSABLE = "not a random key, so it can be guessed; make one with: gateway keys new"
 KEY_TWICE = "this key stands here twice; keep one"
 EMPTY = "the secret is empty; put its value where this points"
 
@@ -175,7 +175,7 @@ SECRETS = [
         {KEYS: "  keys: [{env: UNCANONICAL_KEY}]\n"},
         {
             "13:10 session.keys[0]": (
-                "not canonical base64url; make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                "not canonical base64url; make one with: gateway keys new"
             )
         },
         id="a key with bits to spare",
