@@ -1,4 +1,4 @@
-"""The command line: ``gateway serve``, ``check``, ``keys``, ``schema`` and ``demo``, a file each, imported when its command runs.
+"""The command line: ``gateway serve``, ``check``, ``keys``, ``sessions``, ``schema``, ``demo``, a file each, loaded when its command runs.
 
 Answers a command that is slow or broken because of another one: nothing but typer is loaded here, and the demo's parts never with the rest.
 Exit codes: 0 is well, 2 is a configuration (or a command line) to mend, and a mistake of an operator is never a traceback.
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
+from gateway.cli.sessions import sessions
 
 main = typer.Typer(
     name="gateway",
@@ -21,6 +22,8 @@ main = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+main.add_typer(sessions)
 
 keys = typer.Typer(name="keys", help="Session keys.", no_args_is_help=True)
 main.add_typer(keys)
