@@ -25,6 +25,7 @@ from gateway.config.settings import AdminSettings, ConnectionLimits, Listen, Ser
 from gateway.config.upstreams import check_tls_files, tunnel_rules, upstream_settings
 from gateway.oidc.registration import ClientAuth, ProviderSettings, Secret
 from gateway.session.lifecycle import Lifetimes
+from gateway.session.refresh_rules import Follows, RefreshRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,6 +156,12 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
         admin=AdminSettings(listen=admin.listen, token=secrets.token),
         provider=_provider(provider, secrets.clients[0], base),
         session=_session(session, secrets.keys, secrets.store),
+        refresh=RefreshRules(
+            follows=Follows(session.session_follows),
+            ahead=session.refresh_ahead,
+            skew=provider.clock_skew,
+            sends_id_token=any(source == "token:id" for identity in identities for _, source in identity),
+        ),
         routes=Routes([_route(index, route) for index, route in enumerate(routes)]),
         upstreams=tuple(upstream_settings(route, base) for route in routes),
         tunnels=tuple(tunnel_rules(route) for route in routes),

@@ -31,6 +31,7 @@ CLIENT_AUTH: Final = ("auto", "client_secret_basic", "client_secret_post")
 LATER_CLIENT_AUTH: Final = ("private_key_jwt", "client_secret_jwt", "tls_client_auth", "self_signed_tls_client_auth", "none")
 RESPONSE_MODES: Final = ("query",)
 LATER_RESPONSE_MODES: Final = ("form_post", "query.jwt", "form_post.jwt", "jwt", "fragment")
+SESSION_FOLLOWS: Final = ("none", "refresh_token", "id_token")
 ACCESS: Final = ("public", "optional", "signed_in")
 MAX_LIST: Final = 1000
 
@@ -177,6 +178,10 @@ class Session(Section):
     """How long a login may take from the first redirect to the callback."""
     outage_grace: Annotated[float, PlainValidator(values.duration("0s", "1h")), _DURATION_FORM] = _default("30s")
     """How long the sessions that a process knows serve on after the store's last word; 0 not at all."""
+    refresh_ahead: Annotated[float, PlainValidator(values.duration("1s", "1h")), _DURATION_FORM] | None = None
+    """How long before tokens expire they are renewed. Without it: a fifth of their lifetime, at most 5m, and at least clock_skew."""
+    session_follows: Annotated[str, PlainValidator(values.choice(SESSION_FOLLOWS)), _written(options=SESSION_FOLLOWS)] = _default("none")
+    """Whose end is the session's too: none, refresh_token (no way to a valid access token), id_token (its newest one has expired)."""
     return_to: list[Annotated[str, _reader(addresses.read_return_origin), _written("^https?://[^/?#@]+$")]] = Field(
         default=[], max_length=MAX_LIST
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.proxy.upgrades import TunnelRules
     from gateway.proxy.upstream import UpstreamSettings
     from gateway.session.lifecycle import Lifetimes
+    from gateway.session.refresh_rules import RefreshRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,15 @@ class Settings:
     """A whole configuration.
 
     ``upstreams`` and ``tunnels`` are indexed by ``Route.index``; an upstream is None where a route answers forward-auth alone.
-    ``wanted_claims`` are the claims that a session keeps. ``reserved_headers`` are folded names (lower case, letters and digits only) that
-    no client's request brings upstream.
+    ``refresh`` says when grants are renewed. ``wanted_claims`` are the claims that a session keeps. ``reserved_headers`` are folded names
+    (lower case, letters and digits only) that no client's request brings upstream.
     """
 
     server: ServerSettings
     admin: AdminSettings
     provider: ProviderSettings
     session: SessionSettings
+    refresh: RefreshRules
     routes: Routes
     upstreams: tuple[UpstreamSettings | None, ...]
     tunnels: tuple[TunnelRules, ...]

@@ -77,6 +77,8 @@ class Entry:
         found = None
         if route.access is not Access.PUBLIC:
             found = parts.sessions.cached(asked.cookies, site.names) or await parts.sessions.find(asked.cookies, site.names)
+        if isinstance(found, Found) and route.index in parts.token_routes and parts.clock() >= found.tokens_until:
+            found = await parts.sessions.renewed(found)
         session = found if isinstance(found, Found) else None
 
         verdict = decide(route, session.session.identity if session is not None else None)

@@ -59,7 +59,7 @@ class _Holder:
 
     def __init__(self, found: Found | None) -> None:
         self.handle: Handle | None = None if found is None else found.handle
-        self.expires = 0.0 if found is None else float(found.session.expires)
+        self.expires = 0.0 if found is None else min(float(found.session.expires), found.expires)
         self.last_seen = 0.0 if found is None else found.last_seen
         self.used = False
         self.changed = False

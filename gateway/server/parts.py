@@ -21,7 +21,7 @@ from gateway.server.live import Live
 from gateway.server.reloading import KeyTurnover
 from gateway.session.cookies import CookieNames
 from gateway.session.sealing import Keyring
-from gateway.session.sessions import Sessions
+from gateway.session.sessions import Renewing, Sessions
 from gateway.session.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Site:
 class Parts:
     """The composed gateway. ``upstreams`` is indexed by ``Route.index``; None where the gateway only answers forward-auth.
 
-    ``token_routes`` are the indices of the routes that send a token upstream: they alone cost a second read.
+    ``token_routes`` are the indices of the routes that send a token upstream: they alone need one that has not expired.
     """
 
     settings: Settings
@@ -85,15 +85,16 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     """Compose the gateway. Nothing is contacted: it starts while the provider and the store are down."""
     keyring = Keyring(settings.session.keys)
     sites = {origin: _site(origin, settings) for origin in settings.server.origins}
+    provider = Provider(settings.provider, clock=clock)
+    detached = Detached()
     sessions = Sessions(
         keyring,
         open_store(settings.session.store, clock=clock),
         settings.session.lifetimes,
         clock=clock,
         outage_grace=settings.session.outage_grace,
+        renewing=Renewing(provider, settings.refresh, wanted=settings.wanted_claims, spawn=detached.start),
     )
-    provider = Provider(settings.provider, clock=clock)
-    detached = Detached()
     return Parts(
         settings=settings,
         keyring=keyring,

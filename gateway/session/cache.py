@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.oidc.token_response import Tokens
     from gateway.session.sessions import Found
 
 MAX_ENTRIES: Final = 10_000
@@ -31,14 +32,15 @@ Cookie = tuple[str, str, bytes]
 
 
 class Entry:
-    """One opened session. ``found`` is replaced when it was used; ``octets`` is the size of its record."""
+    """One opened session. ``found`` is replaced when it was used; ``octets`` is the size of what is kept, sealed."""
 
-    __slots__ = ("cookie", "found", "octets")
+    __slots__ = ("cookie", "found", "octets", "tokens")
 
     def __init__(self, cookie: Cookie, found: Found, octets: int) -> None:
         self.cookie = cookie
         self.found = found
         self.octets = octets
+        self.tokens: Tokens | None = None
 
 
 class Reading:
@@ -105,8 +107,22 @@ class SessionCache:
         self._drop(self._entries.get(cookie))
         self._entries[cookie] = self._by_key[key] = Entry(cookie, found, octets)
         self._octets += octets
-        while len(self._entries) > self._max_entries or self._octets > self._max_octets:
-            self._drop(next(iter(self._entries.values())))
+        self._make_room()
+
+    def tokens(self, key: str) -> Tokens | None:
+        """The session's tokens, where they are kept beside it and it could be served."""
+        entry = self._by_key.get(key)
+        return None if entry is None or self.now() >= self._good_until else entry.tokens
+
+    def keep_tokens(self, key: str, tokens: Tokens, *, octets: int, reading: Reading | None) -> None:
+        """Keep tokens that were read beside the session, if it is kept and they are still true: a change of either is told alike."""
+        entry = self._by_key.get(key)
+        if entry is None or entry.tokens is not None or reading is None or self._reading.get(key) is not reading:
+            return
+        entry.tokens = tokens
+        entry.octets += octets
+        self._octets += octets
+        self._make_room()
 
     def update(self, found: Found) -> None:
         """Put this in the place of what is kept of the session, if something is."""
@@ -167,6 +183,10 @@ class SessionCache:
         """See ``Follower``."""
         self.lost()
         self.clear()
+
+    def _make_room(self) -> None:
+        while len(self._entries) > self._max_entries or self._octets > self._max_octets:
+            self._drop(next(iter(self._entries.values())))
 
     def _drop(self, entry: Entry | None) -> None:
         if entry is not None:

@@ -1,7 +1,7 @@
 """From raw Cookie lines to the one live session: by this process's copy where there is one, else by one round trip to the store.
 
 Answers CK-07, invariant 9 and "a signed-in request waits for nothing": of two live sessions in one request neither is taken, an outage is
-``StoreUnavailable`` and never "nobody", and a use is noted beside the request.
+``StoreUnavailable`` and never "nobody", a use is noted beside the request, and a grant that is due is renewed beside it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from gateway.session.cookies import cookie_values
 from gateway.session.found import Absent, Found
 from gateway.session.handle import open_handle
 from gateway.session.lifecycle import TOUCH_FRACTION, ended, idle_expires
-from gateway.session.record import session_from_bytes
-from gateway.session.sealing import Purpose, open_with
-from gateway.telemetry import logs
+from gateway.session.sealed_values import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,13 +25,12 @@ if TYPE_CHECKING:
     from gateway.session.lifecycle import Lifetimes
     from gateway.session.notes import Notes
     from gateway.session.record import Session
+    from gateway.session.refresh_rules import RefreshRules
     from gateway.session.sealing import Keyring
     from gateway.session.store.protocol import SessionStore, Stored
 
 MAX_CANDIDATES: Final = 8
 """Different cookies of our name in one request; more are tossed at us, and none of them is taken."""
-
-log = logs.get("session")
 
 _Over = Literal["ended", "idle", "expired"]
 
@@ -60,6 +57,8 @@ class Finding:
         cache: SessionCache,
         notes: Notes,
         clock: Callable[[], float],
+        rules: RefreshRules,
+        due: Callable[[Found], None],
     ) -> None:
         self._keyring = keyring
         self._store = store
@@ -67,6 +66,8 @@ class Finding:
         self._cache = cache
         self._notes = notes
         self._clock = clock
+        self._rules = rules
+        self._due = due
         self._note_every = lifetimes.idle / TOUCH_FRACTION
 
     def cached(self, cookie_headers: Sequence[bytes], names: CookieNames) -> Found | None:
@@ -79,7 +80,13 @@ class Finding:
             return None
         now = self._clock()
         found = self._known((names.origin, names.session, values[0]), now)
-        return None if found is None else self._used(found, now)
+        if found is None:
+            return None
+        if now >= found.due_at:
+            if now >= found.serves_until:
+                return None
+            self._due(found)
+        return self._used(found, now)
 
     async def find(self, cookie_headers: Sequence[bytes], names: CookieNames, *, extend: bool = True) -> Found | Absent:
         """The one live session of these raw Cookie lines; ``HeadersRefused`` for lines that are no cookies (CK-17).
@@ -106,6 +113,14 @@ class Finding:
                 reads[handle.key] = _Read(handle, cookie, known, self._cache.begin_reading(handle.key))
         return self._one(live, await self._read_all(reads, live), extend=extend)
 
+    async def again(self, found: Found) -> Found | Absent:
+        """The same session as it is in the store now."""
+        outcome = self._judged(found.handle, await self._store.read(found.handle.key))
+        if not isinstance(outcome, Found):
+            self._cache.forget(found.handle.key)
+            return Absent(outcome)
+        return outcome
+
     def _known(self, cookie: Cookie, now: float) -> Found | None:
         """This process's copy, while it lives. One whose end has come is for the store to judge: another replica may have seen its use."""
         entry = self._cache.get(cookie)
@@ -117,7 +132,12 @@ class Finding:
         if len(live) > 1:
             return Absent("ambiguous", handles=tuple(found.handle for found in live.values()))
         for found in live.values():
-            return self._used(found, self._clock()) if extend else found
+            if not extend:
+                return found
+            now = self._clock()
+            if now >= found.due_at:
+                self._due(found)
+            return self._used(found, now)
         # Several dead sessions: the reason does not depend on the order in which the browser sent them.
         return Absent(min(over)) if over else Absent("unreadable")
 
@@ -156,24 +176,23 @@ class Finding:
     def _judged(self, handle: Handle, stored: Stored) -> Found | _Over:
         if stored.record is None:
             return "ended"
-        plaintext = open_with(handle.data_key, Purpose.IDENTITY, stored.record, bound_to=handle.key)
-        session = None if plaintext is None else session_from_bytes(plaintext)
+        session = open_session(handle, stored.record)
         if session is None:
-            log.error("session.damaged", key=handle.key, fault="the stored record is not what was sealed under this key")
             return "ended"
         now = self._clock()
+        expires = min(session.expires, self._rules.ends_at(session.grant))
         if stored.last_seen is None:
-            return "expired" if now >= session.expires else "idle"
+            return "expired" if now >= expires else "idle"
         # A replica whose clock is ahead noted a time that has not come yet: it counts as now.
         last_seen = min(stored.last_seen / 1000, now)
-        over = ended(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes, now=now)
+        over = ended(expires=expires, last_seen=last_seen, lifetimes=self._lifetimes, now=now)
         return over or self.found(session, handle, last_seen)
 
     def _used(self, found: Found, now: float) -> Found:
         """The session with this use of it, noted where a tenth of the idle time has passed."""
         if now - found.last_seen < self._note_every:
             return found
-        until = idle_expires(expires=found.session.expires, last_seen=now, lifetimes=self._lifetimes)
+        until = idle_expires(expires=found.expires, last_seen=now, lifetimes=self._lifetimes)
         used = replace(found, last_seen=now, idle_expires=until)
         self._cache.update(used)
         self._notes.write(used.handle.key, now)
@@ -181,5 +200,15 @@ class Finding:
 
     def found(self, session: Session, handle: Handle, last_seen: float) -> Found:
         """A live session, last used at ``last_seen`` (epoch seconds)."""
-        until = idle_expires(expires=session.expires, last_seen=last_seen, lifetimes=self._lifetimes)
-        return Found(session=session, handle=handle, last_seen=last_seen, idle_expires=until)
+        grant, rules = session.grant, self._rules
+        expires = min(session.expires, rules.ends_at(grant))
+        return Found(
+            session=session,
+            handle=handle,
+            last_seen=last_seen,
+            idle_expires=idle_expires(expires=expires, last_seen=last_seen, lifetimes=self._lifetimes),
+            expires=expires,
+            due_at=rules.due_at(grant),
+            tokens_until=rules.tokens_until(grant),
+            serves_until=rules.serves_until(grant),
+        )

@@ -7,16 +7,18 @@ before anything is kept. Bytes that cannot be read back are an ended session, ne
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import IdTokenRefused
 from gateway.identity import Identity
+from gateway.session.grant import Grant, grant_after, grant_from_json, grant_to_json
 from gateway.session.stored_json import read_stored, write_stored
 
 if TYPE_CHECKING:
     from gateway.identity import JSONValue
-    from gateway.oidc.id_token import VerifiedClaims
+    from gateway.oidc.id_token import RefreshedClaims, VerifiedClaims
+    from gateway.oidc.provider import Refreshed
 
 MAX_CLAIMS: Final = 8 * 1024
 """Bytes of JSON that the kept claims of one person may be."""
@@ -35,9 +37,11 @@ class Session:
     expires: int
     auth_time: int | None
     sid: str | None
+    grant: Grant | None = None
+    """None in what an earlier version wrote."""
 
 
-def identity_from(claims: VerifiedClaims, wanted: frozenset[str]) -> Identity:
+def identity_from(claims: VerifiedClaims | RefreshedClaims, wanted: frozenset[str]) -> Identity:
     """The person of verified claims, with ``sub`` and the ``wanted`` claims that are there.
 
     ``IdTokenRefused`` when a kept claim holds a control character (C0, DEL) or is no JSON, or when all of them are more than 8 KiB.
@@ -55,8 +59,23 @@ def identity_from(claims: VerifiedClaims, wanted: frozenset[str]) -> Identity:
     return Identity(issuer=claims.issuer, subject=claims.subject, claims=kept)
 
 
+def session_after(session: Session, refreshed: Refreshed, before: Grant, *, wanted: frozenset[str], now: float) -> Session:
+    """The session as it goes on after a refresh; ``IdTokenRefused`` as in ``identity_from``.
+
+    The claims of a new id_token take the place of the kept ones if it carries any of those ``wanted`` beside ``sub``: some providers put
+    next to nothing into it, and a person does not lose their groups for that.
+    """
+    identity = session.identity
+    if refreshed.claims is not None and (wanted - {"sub"}) & refreshed.claims.claims.keys():
+        identity = identity_from(refreshed.claims, wanted)
+    return replace(session, identity=identity, grant=grant_after(refreshed, before, now=now))
+
+
 def session_to_bytes(session: Session) -> bytes:
-    """Compact JSON; ``session_from_bytes`` gives the equal value back."""
+    """Compact JSON; ``session_from_bytes`` gives the equal value back.
+
+    A member that is new to this version stands beside those of the first: replicas of both read what either wrote.
+    """
     return write_stored(
         {
             "v": _VERSION,
@@ -68,6 +87,7 @@ def session_to_bytes(session: Session) -> bytes:
             "expires": session.expires,
             "auth_time": session.auth_time,
             "sid": session.sid,
+            "grant": None if session.grant is None else grant_to_json(session.grant),
         }
     )
 
@@ -85,9 +105,11 @@ def session_from_bytes(data: bytes) -> Session | None:
             "expires": int(expires),
             "auth_time": None | int() as auth_time,
             "sid": None | str() as sid,
+            **later,
         }:
             identity = Identity(issuer=issuer, subject=subject, claims=claims)
-            return Session(identity=identity, provider=provider, created=created, expires=expires, auth_time=auth_time, sid=sid)
+            grant = grant_from_json(later.get("grant"))
+            return Session(identity, provider, created, expires, auth_time, sid, grant)
     return None
 
 

@@ -10,20 +10,20 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import IdTokenRefused, ProviderFailed
 from gateway.session.cache import SessionCache
 from gateway.session.finding import MAX_CANDIDATES, Finding
 from gateway.session.found import Absent, Found
+from gateway.session.grant import grant_at_login
 from gateway.session.handle import Handle, hashed, new_handle
 from gateway.session.index import SessionIndex
 from gateway.session.lifecycle import TOUCH_FRACTION, touch_due
 from gateway.session.login import CLOCK_SKEW
 from gateway.session.notes import Notes
-from gateway.session.record import Session, session_to_bytes
-from gateway.session.sealing import Purpose, open_with, seal_with
-from gateway.session.store.protocol import MAX_VALUE, NewSession
-from gateway.session.token_record import tokens_from_bytes, tokens_to_bytes
-from gateway.telemetry import logs
+from gateway.session.record import Session
+from gateway.session.refresh_rules import RefreshRules
+from gateway.session.refreshing import Renewing, open_refresher
+from gateway.session.sealed_values import open_tokens, seal_session, seal_tokens
+from gateway.session.store.protocol import NewSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.session.sealing import Keyring
     from gateway.session.store.protocol import SessionStore
 
-__all__ = ["MAX_CANDIDATES", "Absent", "Found", "Sessions"]
+__all__ = ["MAX_CANDIDATES", "Absent", "Found", "Renewing", "Sessions"]
 
 STORE_GRACE: Final = 60.0
 """Seconds that the store keeps an idle time beyond its end, so that the end is judged here, to the second, and not by the store's timer."""
@@ -44,8 +44,6 @@ UNKNOWN: Final = "unknown"
 """The address of a client that nothing told (RFC 7239 section 6.2)."""
 OUTAGE_GRACE: Final = 30.0
 """Seconds that a session's copy serves after the store's last word, unless configured otherwise."""
-
-log = logs.get("session")
 
 
 class Sessions:
@@ -61,6 +59,7 @@ class Sessions:
         monotonic: Callable[[], float] = time.monotonic,
         randomness: Callable[[int], bytes] = secrets.token_bytes,
         outage_grace: float = OUTAGE_GRACE,
+        renewing: Renewing | None = None,
     ) -> None:
         self._keyring = keyring
         self._store = store
@@ -69,7 +68,21 @@ class Sessions:
         self._randomness = randomness
         self._cache = SessionCache(outage_grace=outage_grace, monotonic=monotonic)
         self._notes = Notes(store, kept=lifetimes.idle + STORE_GRACE, worth=lifetimes.idle / TOUCH_FRACTION, clock=clock)
-        self._finding = Finding(keyring, store, lifetimes, cache=self._cache, notes=self._notes, clock=clock)
+        self._refresher = (
+            None
+            if renewing is None
+            else open_refresher(renewing, store, end=self.end, cache=self._cache, clock=clock, monotonic=monotonic, randomness=randomness)
+        )
+        self._finding = Finding(
+            keyring,
+            store,
+            lifetimes,
+            cache=self._cache,
+            notes=self._notes,
+            clock=clock,
+            rules=RefreshRules() if renewing is None else renewing.rules,
+            due=_not_renewed if self._refresher is None else self._refresher.due,
+        )
         self.index = SessionIndex(keyring, store, lifetimes, clock=clock, changed=self._cache.changed)
         """Sessions where nobody shows their cookies: for operators, and for a provider that ends them."""
         keyring.on_removed(self._cache.clear)
@@ -99,9 +112,29 @@ class Sessions:
         """See ``Finding.cached``: the session if this process knows it, without waiting; None says nothing, and ``find`` finds out."""
         return self._finding.cached(cookie_headers, names)
 
-    async def find(self, cookie_headers: Sequence[bytes], names: CookieNames, *, extend: bool = True) -> Found | Absent:
-        """See ``Finding.find``: the one live session of these raw Cookie lines, or why there is none."""
-        return await self._finding.find(cookie_headers, names, extend=extend)
+    async def find(
+        self, cookie_headers: Sequence[bytes], names: CookieNames, *, extend: bool = True, renewed: bool = True
+    ) -> Found | Absent:
+        """See ``Finding.find``: the one live session of these raw Cookie lines, or why there is none.
+
+        Where it does not serve without a newer grant that is waited for (``RefreshUnavailable``), but not without ``renewed``: who is only
+        to be told of the session, or ends it, needs none.
+        """
+        found = await self._finding.find(cookie_headers, names, extend=extend)
+        if renewed and extend and isinstance(found, Found) and self._clock() >= found.serves_until:
+            return await self.renewed(found)
+        return found
+
+    async def renewed(self, found: Found) -> Found | Absent:
+        """The session with a newer grant, or whatever became of it. Waits for the provider, within bounds.
+
+        Raises:
+            RefreshUnavailable: it cannot be had at the moment; nothing is wrong with the session.
+        """
+        if self._refresher is None:
+            return found
+        await self._refresher.renewed(found)
+        return await self._finding.again(found)
 
     async def begin(
         self, signed_in: SignedIn, identity: Identity, names: CookieNames, *, replaces: tuple[str, ...], address: str = UNKNOWN
@@ -120,14 +153,10 @@ class Sessions:
             expires=created + int(self._lifetimes.lifetime),
             auth_time=signed_in.claims.auth_time,
             sid=signed_in.claims.sid,
+            grant=grant_at_login(signed_in.tokens, signed_in.claims, now=now),
         )
         cookie, handle = new_handle(self._keyring, names, self._randomness)
-        record = seal_with(handle.data_key, Purpose.IDENTITY, session_to_bytes(session), bound_to=handle.key)
-        tokens = seal_with(handle.data_key, Purpose.TOKENS, tokens_to_bytes(signed_in.tokens), bound_to=handle.key)
-        if len(record) > MAX_VALUE:
-            raise IdTokenRefused(f"the session's record would be {len(record)} bytes, more than {MAX_VALUE}")
-        if len(tokens) > MAX_VALUE:
-            raise ProviderFailed(f"the provider's tokens are {len(tokens)} bytes, more than {MAX_VALUE}")
+        record, tokens = seal_session(handle, session), seal_tokens(handle, signed_in.tokens)
         card, indexes = self.index.entry(session, handle.key, address=address)
         last_seen = int(now * 1000)
         new = NewSession(
@@ -190,15 +219,26 @@ class Sessions:
         finally:
             self._forget(handle.key)
         await self.index.unlist(handle.key, ended.card)
-        return self._opened_tokens(handle, ended.tokens)
+        return open_tokens(handle, ended.tokens)
 
     async def take_left_tokens(self, handle: Handle) -> Tokens | None:
         """The tokens of a session that was ended without its cookie (``SessionIndex.end``), to the first who takes them; else None."""
-        return self._opened_tokens(handle, await self._store.take_tokens(handle.key))
+        return open_tokens(handle, await self._store.take_tokens(handle.key))
 
     async def tokens(self, handle: Handle) -> Tokens | None:
-        """The tokens of a session, None when it has ended."""
-        return self._opened_tokens(handle, await self._store.tokens(handle.key))
+        """The tokens of a session, None when it has ended; without asking the store where this process knows them."""
+        kept = self._cache.tokens(handle.key)
+        if kept is not None:
+            return kept
+        reading = self._cache.begin_reading(handle.key)
+        try:
+            sealed = await self._store.tokens(handle.key)
+            tokens = open_tokens(handle, sealed)
+            if tokens is not None:
+                self._cache.keep_tokens(handle.key, tokens, octets=len(sealed or b""), reading=reading)
+        finally:
+            self._cache.end_reading(handle.key, reading)
+        return tokens
 
     async def claim_login(self, state: str) -> bool:
         """Whether this is the first callback with this ``state``, over all replicas (ST-05)."""
@@ -219,7 +259,9 @@ class Sessions:
         await self._notes.written()
 
     async def close(self) -> None:
-        """Write the last notes, and let go of the store."""
+        """Renew nothing any more, write the last notes, and let go of the store."""
+        if self._refresher is not None:
+            self._refresher.close()
         await self._notes.close()
         await self._store.close()
 
@@ -227,11 +269,6 @@ class Sessions:
         for key in keys:
             self._cache.forget(key)
 
-    def _opened_tokens(self, handle: Handle, sealed: bytes | None) -> Tokens | None:
-        if sealed is None:
-            return None
-        plaintext = open_with(handle.data_key, Purpose.TOKENS, sealed, bound_to=handle.key)
-        tokens = None if plaintext is None else tokens_from_bytes(plaintext)
-        if tokens is None:
-            log.error("session.damaged", key=handle.key, fault="the stored grant is not what was sealed under this key")
-        return tokens
+
+def _not_renewed(_found: Found) -> None:
+    """Nobody renews grants here."""

@@ -37,6 +37,8 @@ SHELLS = {
     "session/sessions.py": "begins and ends sessions in the store",
     "session/finding.py": "asks the store",
     "session/index.py": "lists and ends sessions in the store",
+    "session/refreshing.py": "waits for renewals, and lets others wait",
+    "session/renewal.py": "asks the provider, writes to the store",
     "session/notes.py": "writes to the store beside the requests",
     "session/store": "Redis and memory",
 }

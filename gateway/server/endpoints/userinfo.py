@@ -1,6 +1,7 @@
 """``GET {prefix}/userinfo``: who the caller is here and how long for, as JSON for a page's own script; never a token.
 
-``?extend=false`` is no use of the session: a page that warns of the end can ask as often as it likes, and the end comes all the same.
+``?extend=false`` is no use of the session: a page that warns of the end can ask as often as it likes, and the end comes all the same. Nor
+does it have anything renewed, and whoever asks waits for no provider.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from gateway.server.sites import site_of
 from gateway.session.sessions import Found
 
 if TYPE_CHECKING:
+    from gateway.identity import JSONValue
     from gateway.server.parts import Parts
+    from gateway.session.grant import Grant
 
 
 async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
@@ -34,7 +37,7 @@ async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
     if extend not in (None, "true", "false"):
         raise RequestRefused("extend is neither true nor false")
     cookies = cookie_lines(request)
-    found = await parts.sessions.find(cookies, site.names, extend=extend != "false")
+    found = await parts.sessions.find(cookies, site.names, extend=extend != "false", renewed=False)
     if not isinstance(found, Found):
         return ask_to_sign_in(site)
     now = parts.clock()
@@ -47,10 +50,9 @@ async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
         "preferred_username": identity.claims.get("preferred_username"),
         "session": {
             "created": found.session.created,
-            "expires": found.session.expires,
-            "expires_in": max(0, int(found.session.expires - now)),
-            "idle_expires": int(found.idle_expires),
-            "idle_expires_in": max(0, int(found.idle_expires - now)),
+            **_time("expires", min(found.session.expires, found.expires), now),
+            **_time("idle_expires", found.idle_expires, now),
+            "tokens": _tokens(found.session.grant, now),
         },
     }
     response = web.Response(body=json.dumps(body).encode(), headers=PLAIN_HEADERS | {"Content-Type": "application/json"})
@@ -58,3 +60,18 @@ async def userinfo(parts: Parts, request: web.Request) -> web.StreamResponse:
     if again is not None:
         response.headers.add("Set-Cookie", again)
     return response
+
+
+def _tokens(grant: Grant | None, now: float) -> JSONValue:
+    """What the provider's tokens have left; null for what it did not say."""
+    if grant is None:
+        return None
+    return {
+        **_time("access_expires", grant.access_expires, now),
+        **_time("id_token_expires", grant.id_expires, now),
+        "renewable": grant.refreshable,
+    }
+
+
+def _time(name: str, at: float | None, now: float) -> dict[str, int | None]:
+    return {name: None if at is None else int(at), f"{name}_in": None if at is None else max(0, int(at - now))}

@@ -1,0 +1,239 @@
+"""Grants are renewed beside the requests: one attempt a session in this process, detached from whoever caused it, so many at once.
+
+Answers RF-01, RF-08 and invariants 10 and 14. A request never asks a provider: it says that a grant is due, and goes on. Who needs a grant
+that has run out waits, bounded in number and time, woken by the attempt or by what the store tells; then 503, and never a sign-out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import RefreshUnavailable, StoreUnavailable
+from gateway.session.refresh_rules import FIRST_REST, LONGEST_REST, ProviderPause, rest_after
+from gateway.session.renewal import Renewal, described
+from gateway.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from gateway.oidc.provider import Provider
+    from gateway.session.cache import SessionCache
+    from gateway.session.found import Found
+    from gateway.session.handle import Handle
+    from gateway.session.refresh_rules import RefreshRules
+    from gateway.session.renewal import Outcome
+    from gateway.session.store.protocol import SessionStore
+
+AT_ONCE: Final = 24
+"""Attempts that talk to store and provider at one time: they leave room on the back channel for people who sign in."""
+MOST_RUNNING: Final = 1000
+"""Attempts that have begun or wait for a place; who is merely due comes again with the next request."""
+MOST_WAITING: Final = 2000
+MOST_RESTS: Final = 20_000
+
+log = logs.get("session")
+
+
+@dataclass(frozen=True, slots=True)
+class Renewing:
+    """How the grants of sessions are renewed: where, by which rules, and which claims follow. ``spawn`` sees work through to its end."""
+
+    provider: Provider
+    rules: RefreshRules
+    wanted: frozenset[str]
+    spawn: Callable[[Coroutine[object, object, None]], None]
+
+
+def open_refresher(  # noqa: PLR0913 - all that it takes, put together by ``Sessions`` alone
+    renewing: Renewing,
+    store: SessionStore,
+    *,
+    end: Callable[[Handle], Awaitable[object]],
+    cache: SessionCache,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+    randomness: Callable[[int], bytes],
+) -> Refresher:
+    """The renewals of a process, told of changes by its cache."""
+    renewal = Renewal(
+        store,
+        renewing.provider,
+        renewing.rules,
+        wanted=renewing.wanted,
+        end=end,
+        forget=cache.forget,
+        clock=clock,
+        randomness=randomness,
+    )
+    refresher = Refresher(renewal, monotonic=monotonic, spawn=renewing.spawn)
+    cache.watch(refresher.changed)
+    return refresher
+
+
+class _Run:
+    """One session's attempts, until they are settled. ``done`` gives the seconds to rest, 0.0 for "look again"."""
+
+    __slots__ = ("done", "told", "waiting")
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self.told = asyncio.Event()
+        self.waiting = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Until when (monotonic) a session is not tried; ``held``: because another replica is at it, and who needs it may try."""
+
+    until: float
+    failures: int
+    held: bool
+
+
+class Refresher:
+    """The renewals of one process. ``spawn`` runs work beside everything else, and to its end; ``monotonic`` gives seconds."""
+
+    def __init__(
+        self, renewal: Renewal, *, monotonic: Callable[[], float], spawn: Callable[[Coroutine[object, object, None]], None]
+    ) -> None:
+        self._renewal = renewal
+        self._monotonic = monotonic
+        self._spawn = spawn
+        self._running: dict[str, _Run] = {}
+        self._rests: OrderedDict[str, _Rest] = OrderedDict()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._pause = ProviderPause()
+        self._waiting = 0
+        self._closed = False
+
+    def due(self, found: Found) -> None:
+        """The grant of this session is to be renewed; returns at once."""
+        key = found.handle.key
+        if key in self._running or self._rest_of(key, held=True) > 0 or self._pause.left(self._monotonic()) > 0:
+            return
+        self._begin(found.handle)
+
+    async def renewed(self, found: Found) -> None:
+        """Wait until the store has another grant of this session, or none at all any more.
+
+        Raises:
+            RefreshUnavailable: neither comes to be in time; its ``retry_after`` says when to try again.
+        """
+        key = found.handle.key
+        run = self._running.get(key)
+        if run is None:
+            rest, pause = self._rest_of(key, held=False), self._pause.left(self._monotonic())
+            run = self._begin(found.handle) if rest <= 0 and pause <= self._renewal.patience else None
+            if run is None:
+                raise _unavailable("the next attempt is not due yet, or too many are under way", max(rest, pause))
+        if self._waiting >= MOST_WAITING:
+            raise _unavailable(f"{MOST_WAITING} requests are waiting for a refresh already", FIRST_REST)
+        self._waiting += 1
+        run.waiting += 1
+        try:
+            await asyncio.wait({run.done}, timeout=self._renewal.patience)
+        finally:
+            self._waiting -= 1
+            run.waiting -= 1
+        if not run.done.done():
+            raise _unavailable("the refresh takes longer than anybody waits", FIRST_REST)
+        if (left := run.done.result()) > 0:
+            raise _unavailable("the refresh failed for now", left)
+
+    def changed(self, key: str | None) -> None:
+        """The store tells that this session changed, or that any may have: whoever waits for another replica looks."""
+        for run in self._running.values() if key is None else filter(None, (self._running.get(key),)):
+            run.told.set()
+
+    def close(self) -> None:
+        """Begin nothing any more; what has begun is for ``spawn`` to see through."""
+        self._closed = True
+
+    def _begin(self, handle: Handle) -> _Run | None:
+        if self._closed or len(self._running) >= MOST_RUNNING:
+            return None
+        run = self._running[handle.key] = _Run()
+        self._spawn(self._run(handle, run))
+        return run
+
+    async def _run(self, handle: Handle, run: _Run) -> None:
+        left = FIRST_REST
+        try:
+            left = await self._until_settled(handle, run)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it rests, and nobody waits for what does not come
+            left = self._rested(handle.key, rest_after(1, chance=self._renewal.chance()))
+            log.warning("refresh.failed", key=handle.key, error=_code_of(fault), detail=described(fault), again_in=round(left, 1))
+        finally:
+            del self._running[handle.key]
+            run.done.set_result(left)
+
+    async def _until_settled(self, handle: Handle, run: _Run) -> float:
+        """Try until there is another grant or none, until it has to rest, or until nobody waits for another replica any longer."""
+        until = self._monotonic() + self._renewal.patience
+        while True:
+            async with self._places:
+                left = self._pause.left(self._monotonic())
+                outcome = await self._attempt(handle) if left <= 0 else None
+            if outcome is None:
+                # The provider is left alone. Who has to wait may do so for as long as that is not too long.
+                if not run.waiting or self._monotonic() + left > until:
+                    return left
+                await asyncio.sleep(left)
+                continue
+            if outcome.kind in ("current", "over"):
+                self._rests.pop(handle.key, None)
+                return 0.0
+            if outcome.kind == "failed":
+                return self._rested(handle.key, outcome.seconds)
+            if not run.waiting or self._monotonic() + outcome.seconds > until:
+                return self._rested(handle.key, outcome.seconds, held=True)
+            await self._told_within(run, outcome.seconds)
+            if await self._renewal.is_settled(handle):
+                return 0.0
+
+    async def _attempt(self, handle: Handle) -> Outcome:
+        rest = self._rests.get(handle.key)
+        if rest is not None and self._monotonic() > rest.until + LONGEST_REST:
+            rest = None
+        outcome: Outcome | None = None
+        self._pause.enter()
+        try:
+            outcome = await self._renewal.attempt(handle, failures=0 if rest is None else rest.failures)
+        finally:
+            well, asked = (None, 0.0) if outcome is None else (outcome.provider, outcome.asked)
+            self._pause.leave(well=well, now=self._monotonic(), chance=self._renewal.chance(), asked=asked)
+        return outcome
+
+    async def _told_within(self, run: _Run, seconds: float) -> None:
+        """Return when the store tells of a change, or when the other replica's lock must have ended."""
+        run.told.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await run.told.wait()
+        except TimeoutError:
+            pass
+
+    def _rested(self, key: str, seconds: float, *, held: bool = False) -> float:
+        before = self._rests.pop(key, None)
+        failures = (0 if before is None else before.failures) + (not held)
+        self._rests[key] = _Rest(self._monotonic() + seconds, failures, held)
+        if len(self._rests) > MOST_RESTS:
+            self._rests.popitem(last=False)
+        return seconds
+
+    def _rest_of(self, key: str, *, held: bool) -> float:
+        """Seconds for which this session rests; with ``held`` also because another replica is at it."""
+        rest = self._rests.get(key)
+        return 0.0 if rest is None or (rest.held and not held) else rest.until - self._monotonic()
+
+
+def _unavailable(detail: str, seconds: float) -> RefreshUnavailable:
+    return RefreshUnavailable(detail, retry_after=max(1, math.ceil(min(seconds, LONGEST_REST))))
+
+
+def _code_of(fault: Exception) -> str:
+    return fault.code if isinstance(fault, StoreUnavailable) else "gateway_failed"
