@@ -1,8 +1,8 @@
 """The tokens of a session that was ended without its cookie: revoked by whichever replica holds the session open, and so can read them.
 
-Answers "an admin's end reaches the provider too". The store tells that a session changed, and this process knew it: it takes what was left
-of it, if anything was, and hands it to the provider, beside all requests. The store gives it to one taker alone. Where the store forgot
-everything at once (a flush, a new connection) nobody is named, and nothing is asked.
+Answers "an admin's end reaches the provider too". The store tells that a session changed, and this process knew it, or has something of it
+open: it takes what was left of it, if anything was, and hands it to the provider, beside all requests. The store gives it to one taker
+alone. Where the store forgot everything at once (a flush, a new connection) nobody is named, and nothing is asked.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ class LeftTokens:
         self._detached = detached
         self._waiting: deque[tuple[Handle, float]] = deque(maxlen=MOST_WAITING)
         self._takers = 0
-        sessions.on_dropped(self._dropped)
+        sessions.on_dropped(self.look_for)
 
-    def _dropped(self, handle: Handle) -> None:
+    def look_for(self, handle: Handle) -> None:
+        """Take what may have been left of this session, soon. Whoever asks twice is given nothing twice."""
         self._waiting.append((handle, asyncio.get_running_loop().time() + PATIENCE))
         if self._takers < AT_ONCE:
             self._takers += 1

@@ -55,7 +55,7 @@ class _Watched:
 class _Holder:
     """All that one session holds open; ``found`` None stands for everybody who came without one."""
 
-    __slots__ = ("changed", "expires", "handle", "last_seen", "told", "used", "watched")
+    __slots__ = ("changed", "expires", "handle", "last_seen", "named", "told", "used", "watched")
 
     def __init__(self, found: Found | None) -> None:
         self.handle: Handle | None = None if found is None else found.handle
@@ -63,6 +63,7 @@ class _Holder:
         self.last_seen = 0.0 if found is None else found.last_seen
         self.used = False
         self.changed = False
+        self.named = False
         self.told = False
         self.watched: dict[Held, _Watched] = {}
 
@@ -70,7 +71,16 @@ class _Holder:
 class Live:
     """The register of one process. ``clock`` gives epoch seconds, ``monotonic`` seconds that nobody sets."""
 
-    def __init__(self, sessions: Sessions, *, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        found_dead: Callable[[Handle], None] = lambda _: None,
+    ) -> None:
+        """``found_dead`` is called with each session that held something open here when the store told, by its name, of its end."""
+        self._found_dead = found_dead
         self._sessions = sessions
         self._clock = clock
         self._monotonic = monotonic
@@ -168,6 +178,7 @@ class Live:
         holders = self._holders.values() if key is None else filter(None, (self._holders.get(key),))
         for holder in holders:
             holder.changed = True
+            holder.named = key is not None
             self._begin_asking()
 
     def _begin_asking(self) -> None:
@@ -233,8 +244,11 @@ class Live:
             last_seen = alive.get(handle.key)
             if last_seen is None:
                 self.end(handle.key, why="ended")
+                if holder.named:
+                    self._found_dead(handle)
             else:
                 holder.last_seen = max(holder.last_seen, last_seen)
+            holder.named = False
 
     async def _ask_and_rest(self) -> None:
         loop = asyncio.get_running_loop()

@@ -95,6 +95,7 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         outage_grace=settings.session.outage_grace,
         renewing=Renewing(provider, settings.refresh, wanted=settings.wanted_claims, spawn=detached.start),
     )
+    left_tokens = LeftTokens(sessions, provider, detached)
     return Parts(
         settings=settings,
         keyring=keyring,
@@ -112,8 +113,8 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
             cookie_prefixes=tuple({site.names.login_prefix.encode() for site in sites.values()}),
         ),
         detached=detached,
-        live=Live(sessions, clock=clock),
-        left_tokens=LeftTokens(sessions, provider, detached),
+        live=Live(sessions, clock=clock, found_dead=left_tokens.look_for),
+        left_tokens=left_tokens,
         admin_token=AdminToken(settings.admin.token),
         clock=clock,
     )

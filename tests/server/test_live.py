@@ -383,3 +383,23 @@ async def test_an_outage_while_a_change_is_looked_into_forgets_nothing(told):
     told.store.down = False
     await told.later(0.5)
     assert held.endings == [SESSION_ENDED]
+
+
+async def test_whose_end_was_told_by_name_is_told_on_once_and_a_flush_names_nobody(told):
+    found: list[str] = []
+    told.live._found_dead = lambda handle: found.append(handle.key)
+    alice, bob = await told.session("alice"), await told.session("bob")
+    for each in (alice, bob):
+        told.live.hold(each, Open())
+    for follower in told.store._followers:
+        follower.changed("bob")
+    await told.live.sweep()
+    await told.store.end("alice")
+    await told.live.sweep()
+    await told.live.sweep()
+    assert found == ["alice"]
+    told.store._sessions.clear()
+    for follower in told.store._followers:
+        follower.changed(None)
+    await told.live.sweep()
+    assert found == ["alice"]
