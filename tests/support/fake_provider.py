@@ -122,6 +122,10 @@ class Misbehaviour:
     """Seconds before anything is granted."""
     refresh_answer_delay: float = 0.0
     """Seconds between the grant and its answer."""
+    refresh_held: asyncio.Event | None = None
+    """Nothing is granted before this is set."""
+    refresh_gate: asyncio.Event | None = None
+    """It is granted, and answered when this is set."""
     refresh_answer_lost: bool = False
     """It is granted, and the answer never comes."""
     refresh_document: dict[str, Any] = field(default_factory=dict)
@@ -423,16 +427,18 @@ class FakeProvider:
         bad = self.misbehaviour
         if bad.refresh_hangs:
             await self._released.wait()
-        if bad.refresh_delay:
-            await asyncio.sleep(bad.refresh_delay)
+        if bad.refresh_held is not None:
+            await bad.refresh_held.wait()
+        await asyncio.sleep(bad.refresh_delay)
         if bad.refresh_error or bad.refresh_status != 200:
             headers = {} if bad.refresh_retry_after is None else {"Retry-After": bad.refresh_retry_after}
             return web.json_response({"error": bad.refresh_error or "server_error"}, status=bad.refresh_status, headers=headers)
         status, document = self._refreshed(got)
         if bad.refresh_answer_lost:
             await self._released.wait()
-        if bad.refresh_answer_delay:
-            await asyncio.sleep(bad.refresh_answer_delay)
+        if bad.refresh_gate is not None:
+            await bad.refresh_gate.wait()
+        await asyncio.sleep(bad.refresh_answer_delay)
         return web.json_response(document, status=status)
 
     def _refreshed(self, got: Received) -> tuple[int, dict[str, Any]]:
