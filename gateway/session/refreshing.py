@@ -34,6 +34,8 @@ MOST_RUNNING: Final = 1000
 """Attempts that have begun or wait for a place; who is merely due comes again with the next request."""
 MOST_WAITING: Final = 2000
 MOST_RESTS: Final = 20_000
+BLIND_LOOK: Final = 1.0
+"""Seconds between two looks at what another replica does, while the store tells no changes."""
 
 log = logs.get("session")
 
@@ -69,7 +71,7 @@ def open_refresher(  # noqa: PLR0913 - all that it takes, put together by ``Sess
         clock=clock,
         randomness=randomness,
     )
-    refresher = Refresher(renewal, monotonic=monotonic, spawn=renewing.spawn)
+    refresher = Refresher(renewal, monotonic=monotonic, spawn=renewing.spawn, told=lambda: cache.is_followed)
     cache.watch(refresher.changed)
     return refresher
 
@@ -95,12 +97,21 @@ class _Rest:
 
 
 class Refresher:
-    """The renewals of one process. ``spawn`` runs work beside everything else, and to its end; ``monotonic`` gives seconds."""
+    """The renewals of one process. ``spawn`` runs work beside everything else, and to its end; ``monotonic`` gives seconds.
+
+    ``told`` says whether the store tells every change at this moment.
+    """
 
     def __init__(
-        self, renewal: Renewal, *, monotonic: Callable[[], float], spawn: Callable[[Coroutine[object, object, None]], None]
+        self,
+        renewal: Renewal,
+        *,
+        monotonic: Callable[[], float],
+        spawn: Callable[[Coroutine[object, object, None]], None],
+        told: Callable[[], bool],
     ) -> None:
         self._renewal = renewal
+        self._told = told
         self._monotonic = monotonic
         self._spawn = spawn
         self._running: dict[str, _Run] = {}
@@ -212,7 +223,7 @@ class Refresher:
         """Return when the store tells of a change, or when the other replica's lock must have ended."""
         run.told.clear()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds if self._told() else min(seconds, BLIND_LOOK)):
                 await run.told.wait()
         except TimeoutError:
             pass
