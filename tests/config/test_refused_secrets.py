@@ -12,9 +12,7 @@ from tests.support.config_files import ADMIN_LISTEN, CLIENT_SECRET, KEYS, STORE,
 INLINE = "a secret is never written here; write {env: NAME} or {file: path}, and change the secret if this file was shared"
 EXACTLY_ONE = "has to be exactly one of env and file; write {env: NAME} or {file: path}"
 NO_PATH = "not the path of a file; write {file: /run/secrets/name}"
-NO_KEY = (
-    "a session key is 32 bytes in base64url (43 characters); make one with: gateway keys new"
-)
+NO_KEY = "a session key is 32 bytes in base64url (43 characters); make one with: gateway keys new"
 GUESSABLE = "not a random key, so it can be guessed; make one with: gateway keys new"
 KEY_TWICE = "this key stands here twice; keep one"
 EMPTY = "the secret is empty; put its value where this points"
@@ -173,11 +171,7 @@ SECRETS = [
     pytest.param({KEYS: "  keys: [{env: TWICE_KEY}]\n"}, {"13:10 session.keys[0]": GUESSABLE}, id="a key that is one half twice"),
     pytest.param(
         {KEYS: "  keys: [{env: UNCANONICAL_KEY}]\n"},
-        {
-            "13:10 session.keys[0]": (
-                "not canonical base64url; make one with: gateway keys new"
-            )
-        },
+        {"13:10 session.keys[0]": ("not canonical base64url; make one with: gateway keys new")},
         id="a key with bits to spare",
     ),
     pytest.param(
@@ -192,7 +186,8 @@ SECRETS = [
         {STORE: "  store: {env: SHORT}\n"},
         {
             "12:10 session.store": (
-                "the store's URL starts with redis://, rediss:// or unix://; write redis://host:port/0, rediss://host:port/0 or memory"
+                "the store's URL starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; "
+                "write redis://host:port/0, rediss://host:port/0 or memory"
             )
         },
         id="a store URL that is none",

@@ -22,7 +22,10 @@ NO_DURATION = "not a duration; write 30s, 10m, 12h, 1d or a whole number of seco
 GRACE_BOUNDS = "out of bounds; write a duration from 0s to 1h"
 STRANGERS = "this trusts strangers to say who they are and where they come from; name the networks of your own proxies"
 NO_ISSUER = "not an issuer; copy the provider's own exactly: https://host/path, with no query, fragment or user name"
-NO_STORE = "the store's URL starts with redis://, rediss:// or unix://; write redis://host:port/0, rediss://host:port/0 or memory"
+NO_STORE = (
+    "the store's URL starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; "
+    "write redis://host:port/0, rediss://host:port/0 or memory"
+)
 STORE_LATER = "Sentinel and Cluster are not built yet; write redis://host:port/0, rediss://host:port/0 or memory"
 PASSWORD = "a password is never written here; write the whole URL as {env: NAME} or {file: path}"
 LOGIN_BOUNDS = "out of bounds; write a duration from 1m to 1h"

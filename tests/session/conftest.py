@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from gateway.oidc.registration import ProviderSettings, Secret
 from gateway.oidc.token_response import Tokens
 from gateway.session.store.memory import MemoryStore
 from gateway.session.store.opening import open_store
+from tests.support.redis_cluster import RedisCluster
+from tests.support.redis_sentinel import SentinelHouse
 from tests.support.redis_servers import RedisServer, server_binaries, server_id
 
 if TYPE_CHECKING:
@@ -46,27 +50,31 @@ class Shop:
 
     store: SessionStore
     clock: Clock
-    server: RedisServer | None = None
+    server: RedisServer | RedisCluster | SentinelHouse | None = None
 
     def later(self, seconds: float) -> None:
         """Let time pass, for the clock and for every key: nothing sleeps."""
         self.clock.now += seconds
-        if self.server is None:
-            return
-        with redis_py.Redis.from_url(self.server.url) as client:
-            for key in client.keys("*"):
-                left = client.pttl(key)
-                assert left > 0, f"{key!r} has no time to live"
-                client.pexpire(key, left - int(seconds * 1000))
+        for url in self.urls:
+            with redis_py.Redis.from_url(url) as client:
+                for key in client.keys("*"):
+                    left = client.pttl(key)
+                    assert left > 0, f"{key!r} has no time to live"
+                    client.pexpire(key, left - int(seconds * 1000))
 
     def dump(self) -> dict[bytes, bytes]:
         """All that an attacker who reads the server sees; nothing for memory."""
-        if self.server is None:
-            return {}
-        with redis_py.Redis.from_url(self.server.url) as client:
-            return {
-                key: b"\n".join(client.zrange(key, 0, -1)) if client.type(key) == b"zset" else client.get(key) for key in client.keys("*")
-            }
+        found: dict[bytes, bytes] = {}
+        for url in self.urls:
+            with redis_py.Redis.from_url(url) as client:
+                for key in client.keys("*"):
+                    found[key] = b"\n".join(client.zrange(key, 0, -1)) if client.type(key) == b"zset" else client.get(key)
+        return found
+
+    @property
+    def urls(self) -> list[str]:
+        """Of every server that takes writes."""
+        return [] if self.server is None else self.server.urls
 
 
 @pytest.fixture
@@ -75,45 +83,61 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def running_servers() -> Iterator[Callable[[int], RedisServer]]:
-    """One server a binary, started when first asked for and shared by tests that do not harm it."""
-    started: dict[int, RedisServer] = {}
+def running_servers() -> Iterator[Callable[[int | str], Any]]:
+    """One server a binary, started when first asked for and shared by tests that do not harm it; or several that belong together."""
+    started: dict[int | str, RedisServer | RedisCluster | SentinelHouse] = {}
+    # The loop of the test that asks first is running, and ends with it.
+    with ThreadPoolExecutor(1) as aside:
 
-    def server(index: int) -> RedisServer:
-        if index not in started:
-            started[index] = RedisServer(binary=server_binaries()[index])
-            started[index].start()
-        return started[index]
+        def server(which: int | str) -> RedisServer | RedisCluster | SentinelHouse:
+            if which not in started:
+                if which == "Cluster":
+                    started[which] = RedisCluster(server_binaries()[0])
+                elif which == "Sentinel":
+                    started[which] = SentinelHouse(server_binaries()[0])
+                else:
+                    started[which] = RedisServer(binary=server_binaries()[which])
+                starting = started[which].start()
+                if starting is not None:
+                    aside.submit(asyncio.run, starting).result()
+            return started[which]
 
-    yield server
-    for each in started.values():
-        each.close()
+        yield server
+        for each in started.values():
+            closing = each.close()
+            if closing is not None:
+                aside.submit(asyncio.run, closing).result()
 
 
 STORES = [
     pytest.param(None, id="memory"),
     *(pytest.param(index, id=server_id(binary)) for index, binary in enumerate(server_binaries())),
+    pytest.param("Cluster", id="Cluster of three"),
+    pytest.param("Sentinel", id="Sentinel"),
 ]
+ONE_SERVER = STORES[1:-2]
 
 
 @pytest.fixture(params=STORES)
-async def shop(request: pytest.FixtureRequest, clock: Clock, running_servers: Callable[[int], RedisServer]) -> AsyncIterator[Shop]:
+async def shop(request: pytest.FixtureRequest, clock: Clock, running_servers: Callable[[int | str], Any]) -> AsyncIterator[Shop]:
     """Every store there is, empty."""
     shop = Shop(MemoryStore(clock=clock), clock) if request.param is None else _redis_shop(running_servers(request.param), clock)
     yield shop
     await shop.store.close()
 
 
-@pytest.fixture(params=STORES[1:])
-async def redis_shop(request: pytest.FixtureRequest, clock: Clock, running_servers: Callable[[int], RedisServer]) -> AsyncIterator[Shop]:
+@pytest.fixture(params=ONE_SERVER)
+async def redis_shop(request: pytest.FixtureRequest, clock: Clock, running_servers: Callable[[int | str], Any]) -> AsyncIterator[Shop]:
     """Every store that somebody else can look into, empty."""
     shop = _redis_shop(running_servers(request.param), clock)
     yield shop
     await shop.store.close()
 
 
-def _redis_shop(server: RedisServer, clock: Clock) -> Shop:
-    server.command("FLUSHALL")
+def _redis_shop(server: RedisServer | RedisCluster | SentinelHouse, clock: Clock) -> Shop:
+    for url in server.urls:
+        with redis_py.Redis.from_url(url) as client:
+            client.flushall()
     return Shop(open_store(server.url), clock, server)
 
 

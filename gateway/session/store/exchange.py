@@ -3,89 +3,85 @@
 Answers RD-05, RD-13 and invariants 7 and 13. A caller that is cancelled never cancels redis-py within an exchange, so no connection goes
 back to the pool with an answer still to come, and none is lost from it. Nothing that may have run is sent twice.
 
-Where a server has replicas, a deletion counts when one of them has it: ``WAIT`` on the connection of the deletion itself. Whether it has
-any is asked at most every ten seconds, and only when something is deleted; one that went away is waited for a minute longer, as the server
-that was cut off from it may be about to lose what it alone knows.
+Commands without a key (MULTI, EXEC, INFO, WAIT) follow one that has a key, and go where that one goes, on the same connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import RedisError
 
 from gateway.errors import StoreUnavailable
 from gateway.session.store.failures import told
+from gateway.session.store.replicas import Replicas, Replication
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redis.asyncio import Redis
-
     from gateway.session.store.scripts import Command
+    from gateway.session.store.servers import Servers
 
-PATIENCE: Final = 5.0
-"""Seconds that a caller waits at most, whatever the waits of pool, connecting and answers add up to."""
 ACKNOWLEDGED_WITHIN: Final = 500
 """Milliseconds that a replica has to say that it knows: less than the time that a connection waits for any answer."""
-ROLE_EVERY: Final = 10.0
-REMEMBERED: Final = 60.0
-"""Seconds that a server counts as replicated after it had a replica; Redis itself takes as long to notice one that fell silent."""
+
+_INFO: Final = ("INFO", "replication")
 
 
 class Unacknowledged(StoreUnavailable):
-    """It was done, and no replica knows in time."""
+    """It was done, and no replica knew in time."""
 
 
 class Exchange:
-    """Sends commands by ``client``. ``place`` is for messages."""
+    """Sends commands to ``servers``."""
 
-    def __init__(self, client: Redis | RedisCluster, *, place: str) -> None:
-        self._client = client
-        self._place = place
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
         self._under_way: set[asyncio.Task[list[Any]]] = set()
-        self._replicas: dict[str, _Replicas] = {}
-        self.spans_slots = not isinstance(client, RedisCluster)
-        """Whether keys with different hash tags can be written at once."""
+        self._replicas = Replicas()
 
     async def each(self, *commands: Command) -> list[Any]:
         """The answers, one a command: values, or the errors that a server gave instead. Every command finds its own way, by its keys."""
-        return await self._run(self._send(commands, {}))
+        return await self._run(self._send(commands))
 
     async def at_once(self, *commands: Command) -> list[Any]:
-        """The answers as by ``each``, of commands that are all done, or none of them: MULTI, where the first command's key is."""
-        return await self._run(self._send_at_once(commands, ending=None))
+        """The answers as by ``each``, of commands that are all done, or none of them (MULTI), at the server of the first one's key."""
+        return await self._run(self._transact(commands))
 
     async def at_once_for_good(self, *commands: Command, written: Command) -> list[Any]:
-        """As ``at_once``; ``Unacknowledged``, with all of it done, where there are replicas and none has it in time.
+        """As ``at_once``; ``Unacknowledged``, with all of it done, where there are replicas and none knows in time.
 
-        ``written`` goes along where there are any: a write that they are told of in any case, see ``scripts.propagate``.
+        ``written`` is sent where there are any: a write of which they are told in any case, see ``scripts.propagate``.
         """
-        return await self._run(self._send_at_once(commands, ending=written))
+        return await self._run(self._transact(commands, written=written))
+
+    async def for_good(self, command: Command, *, written: Command) -> Any:
+        """The answer to one command, kept as by ``at_once_for_good``."""
+        (answer,) = await self._run(self._keep([command], written))
+        return answer
 
     async def ended(self) -> None:
         """Return when nothing is under way, or after the longest that anything takes."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=PATIENCE)
+            await asyncio.wait(self._under_way, timeout=self._servers.patience)
 
     async def close(self) -> None:
         """Let what is under way end, then give up every connection."""
         await self.ended()
-        await self._client.aclose()
+        await self._servers.close()
 
     async def _run(self, sending: Any) -> list[Any]:
         task: asyncio.Task[list[Any]] = asyncio.ensure_future(sending)
         self._under_way.add(task)
         task.add_done_callback(self._done)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._servers.patience):
                 return await asyncio.shield(task)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            raise StoreUnavailable(told(self._place, error)) from None
+            raise StoreUnavailable(told(self._servers.place, error)) from None
 
     def _done(self, task: asyncio.Task[list[Any]]) -> None:
         self._under_way.discard(task)
@@ -93,66 +89,41 @@ class Exchange:
             # Nobody may be waiting any more: its failure is then nobody's, and no warning of the loop.
             task.exception()
 
-    async def _send(self, commands: Sequence[Command], way: dict[str, Any]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipe:
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        async with self._servers.pipeline() as pipe:
             for command in commands:
-                pipe.execute_command(*command, **way)
+                pipe.execute_command(*command)
             answers: list[Any] = await pipe.execute(raise_on_error=False)
             return answers
 
-    async def _send_at_once(self, commands: Sequence[Command], *, ending: Command | None) -> list[Any]:
-        try:
-            return await self._transact(commands, ending=ending)
-        except MovedError:
-            # Nothing was done. redis-py follows the redirection of a single command, and knows the way from then on.
-            await self._client.execute_command("EXISTS", _key(commands[0]))
-            return await self._transact(commands, ending=ending)
-
-    async def _transact(self, commands: Sequence[Command], *, ending: Command | None) -> list[Any]:
-        """MULTI and EXEC are written out, for ``WAIT`` to follow on their connection; redis-py has them within a lone transaction only."""
-        way = await self._way(_key(commands[0]))
-        waits = ending is not None and await self._has_replicas(way)
-        last = (ending,) if ending is not None and waits else ()
-        sent: list[Command] = [("MULTI",), *commands, *last, ("EXEC",)]
-        if waits:
-            sent.append(("WAIT", 1, ACKNOWLEDGED_WITHIN))
-        answers = await self._send(sent, way)
-        acknowledged = answers.pop() if waits else 1
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        if isinstance(acknowledged, Exception) or acknowledged < 1:
-            raise Unacknowledged(f"{self._place}: done, but no replica knew within {ACKNOWLEDGED_WITHIN} ms")
+    async def _transact(self, commands: Sequence[Command], *, written: Command | None = None) -> list[Any]:
+        """MULTI and EXEC are written out: redis-py sends nothing else on the connection of a transaction of its own."""
+        sent: list[Command] = [("MULTI",), *commands, ("EXEC",)]
+        answers = await (self._send(sent) if written is None else self._keep(sent, written))
+        _raise_first(answers)
         done: list[Any] = answers[-1]
-        return done[: len(commands)]
+        return done
 
-    async def _way(self, key: str | bytes | int) -> dict[str, Any]:
-        """What leads commands of no key of their own to the server that has ``key``."""
-        if not isinstance(self._client, RedisCluster):
-            return {}
-        cluster = await self._client.initialize()
-        return {"target_nodes": cluster.get_node_from_key(str(key))}
-
-    async def _has_replicas(self, way: dict[str, Any]) -> bool:
-        name = way["target_nodes"].name if way else ""
-        known = self._replicas.get(name)
-        now = time.monotonic()
-        if known is None or now >= known.asked + ROLE_EVERY:
-            (role,) = await self._send([("ROLE",)], way)
-            if isinstance(role, Exception):
-                raise role
-            seen = now if role[0] == b"master" and role[2] else known.seen if known is not None else None
-            known = self._replicas[name] = _Replicas(asked=now, seen=seen)
-        return known.seen is not None and now < known.seen + REMEMBERED
+    async def _keep(self, commands: Sequence[Command], written: Command) -> list[Any]:
+        """``WAIT`` counts for what its own connection wrote before. What is written after a deletion is known after it, too."""
+        *answers, said = await self._send([*commands, _INFO])
+        _raise_first([*answers, said])
+        before = _replication(said)
+        if self._replicas.are_awaited(before, now=monotonic()):
+            acknowledged = await self._send([written, ("WAIT", 1, ACKNOWLEDGED_WITHIN), _INFO])
+            _raise_first(acknowledged)
+            _, replicas, said = acknowledged
+            if replicas < 1 or _replication(said).history != before.history:
+                raise Unacknowledged(f"{self._servers.place}: done, but no replica knew of it within {ACKNOWLEDGED_WITHIN} ms")
+        return answers
 
 
-@dataclass(frozen=True, slots=True)
-class _Replicas:
-    """When a server was asked for its replicas, and when it was last seen to have one."""
-
-    asked: float
-    seen: float | None
+def _raise_first(answers: Sequence[object]) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
 
 
-def _key(command: Command) -> str | bytes | int:
-    return command[3] if command[0] == "EVAL" else command[1]
+def _replication(said: object) -> Replication:
+    assert isinstance(said, Mapping)
+    return Replication(said)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Redis's code word opens its text; redis-py puts words of its own before it when a command in a transaction is refused.
-_ERROR_CODE: Final = re.compile(r"(?:^|of pipeline caused error: \(')([A-Z]{2,16}) ")
+# Redis's code word opens its text; redis-py puts words of its own before it when a command in a transaction is refused, and Redis before 7
+# does so when it refuses what a script asks for.
+_ERROR_CODE: Final = re.compile(r"(?:^|of pipeline caused error: \('|@user_script: ?[0-9]+: -?)([A-Z]{2,16}) ")
 
 
 def told(place: str, error: Exception) -> str:

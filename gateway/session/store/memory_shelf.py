@@ -56,7 +56,7 @@ class Shelf:
         item.serial = self.serial
         self.items[key] = item
         for index in item.new.indexes:
-            self.indexes.setdefault(index, {})[key] = item.serial
+            self._list(index, key, item.serial, now)
         self.none_before = min(self.none_before, item.deadline)
         return True
 
@@ -78,6 +78,14 @@ class Shelf:
         """Keep nothing."""
         self.items.clear()
         self.indexes.clear()
+
+    def _list(self, index: str, key: str, serial: int, now: float) -> None:
+        """List it, in the place of those before it that have expired."""
+        for each in list(self.indexes.get(index, {})):
+            if now < self.items[each].until:
+                break
+            self.take(each)
+        self.indexes.setdefault(index, {})[key] = serial
 
     def _left_without(self, leaving: set[str]) -> int:
         return len(self.items) - sum(key in self.items for key in leaving)

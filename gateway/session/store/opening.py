@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.session.store.memory import MemoryStore
 from gateway.session.store.redis import RedisStore
 from gateway.session.store.redis_address import parse_redis_address
+from gateway.session.store.redis_options import RedisOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,14 +17,12 @@ if TYPE_CHECKING:
     from gateway.session.store.protocol import SessionStore
 
 
-def open_store(address: str | Secret, *, prefix: str = "gateway:", clock: Callable[[], float] = time.time) -> SessionStore:
-    """The store at ``memory`` or a ``redis://``, ``rediss://`` or ``unix://`` URL; nothing is connected yet.
+def open_store(address: str | Secret, options: RedisOptions | None = None, *, clock: Callable[[], float] = time.time) -> SessionStore:
+    """The store at ``memory`` or at an address of Redis (``redis_address``); nothing is connected yet.
 
     ``ValueError``, with a text that holds no part of a URL, for any other address.
     """
     url = address if isinstance(address, str) else address.reveal()
     if url == "memory":
         return MemoryStore(clock=clock)
-    if url.startswith(("redis+sentinel:", "redis+cluster:")):
-        raise ValueError("Sentinel and Cluster are not supported yet: name one server by redis://, rediss:// or unix://")
-    return RedisStore(parse_redis_address(url), prefix=prefix)
+    return RedisStore(parse_redis_address(url, options or RedisOptions()))

@@ -21,7 +21,7 @@ from gateway.session.store import scripts
 from gateway.session.store.answers import TIME_BYTES, Answers, Refused
 from gateway.session.store.exchange import Exchange, Unacknowledged
 from gateway.session.store.protocol import MAX_CARD, MAX_VALUE, Ended, Listed, Shown, Stored
-from gateway.session.store.redis_address import MAX_CONNECTIONS
+from gateway.session.store.redis_servers import open_servers
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from gateway.session.store.protocol import Follower, NewSession
     from gateway.session.store.redis_address import RedisAddress
     from gateway.session.store.scripts import Command
-    from gateway.session.store.tracking import Tracking
+    from gateway.session.store.servers import Following
 
-_READS: Final = ("ping", "getrange", "exists", "pttl", "strlen", "type", "zscan", "role")
+_READS: Final = ("ping", "getrange", "exists", "pttl", "strlen", "type", "zscan", "info")
 _WRITES: Final = ("set", "del", "pexpire", "rename", "zadd", "zrem", "zremrangebyscore", "eval", "multi", "exec", "wait")
 COMMANDS: Final = frozenset(_READS + _WRITES)
 """All that is sent, by the scripts too: the rights that the store takes, beside those to follow changes."""
@@ -45,17 +45,16 @@ log = logs.get("session")
 class RedisStore:
     """A ``SessionStore`` in Redis or Valkey servers. Nothing is connected before the first command."""
 
-    def __init__(self, address: RedisAddress, *, prefix: str = "gateway:", max_connections: int = MAX_CONNECTIONS) -> None:
-        self._address = address
-        self._client = address.client(max_connections=max_connections)
-        self._exchange = Exchange(self._client, place=address.place)
+    def __init__(self, address: RedisAddress) -> None:
+        self._servers = open_servers(address)
+        self._exchange = Exchange(self._servers)
         self._answers = Answers(address.place)
-        self._prefix = prefix
-        self._trackings: list[Tracking] = []
+        self._prefix = address.options.prefix
+        self._followings: list[Following] = []
 
     def follow(self, follower: Follower) -> None:
         """See ``SessionStore.follow``. Records alone are under the prefix; notes of use are nobody's news."""
-        self._trackings.append(self._address.follow(follower, prefix=f"{self._prefix}s:"))
+        self._followings.append(self._servers.follow(follower, prefix=f"{self._prefix}s:"))
 
     async def read(self, key: str) -> Stored:
         """See ``SessionStore.read``. GETRANGE bounds what a foreign value can make us read (RD-10)."""
@@ -89,31 +88,33 @@ class RedisStore:
     async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> tuple[bytes, ...]:
         """See ``SessionStore.create``."""
         leaving = tuple(dict.fromkeys(key for key in replaces if key != new.key))
-        make = self._create_at_once if self._exchange.spans_slots else self._create_in_steps
+        make = self._create_at_once if self._servers.spans_slots else self._create_in_steps
         cards = await make(new, leaving)
         return tuple(card for card in cards if card is not None)
 
     async def _create_at_once(self, new: NewSession, leaving: tuple[str, ...]) -> list[bytes | None]:
         """In one transaction. What is refused before it begins leaves everything as it was; later, nothing stays of the new session."""
-        listing, writing = self._listing(new), self._writing(new)
-        commands = [*listing, *writing, *(command for key in leaving for command in self._destroying(key))]
+        listing, writing, ending = self._listing(new), self._writing(new), [self._ending(key) for key in leaving]
+        commands = (*listing, *writing, *ending)
         try:
-            if leaving:
+            if ending:
                 answers = await self._exchange.at_once_for_good(*commands, written=scripts.propagate(self._key("w", new.key)))
             else:
                 answers = await self._exchange.at_once(*commands)
-            destroyed = answers[len(listing) + len(writing) :]
-            self._check_listing(answers[: len(listing)])
-            self._answers.check((*answers[len(listing) : -len(destroyed) or None], *destroyed[1::2]))
+            self._answers.check(answers)
         except (Refused, Unacknowledged):
             await self._give_up(new.key)
             raise
-        return [self._answers.value(card, most=MAX_CARD, kind="card") for card in destroyed[::2]]
+        self._tell_foreign(answers[: len(listing)])
+        return [self._answers.value(card, most=MAX_CARD, kind="card") for _, card in answers[len(commands) - len(ending) :]]
 
     async def _create_in_steps(self, new: NewSession, leaving: tuple[str, ...]) -> list[bytes | None]:
         """Each step at the servers that have its keys, and the session last."""
         ended = [await self.end(key) for key in leaving]
-        self._check_listing(await self._exchange.each(*self._listing(new)))
+        if new.indexes:
+            listed = await self._exchange.each(*self._listing(new))
+            self._answers.check(listed)
+            self._tell_foreign(listed)
         self._answers.check(await self._exchange.at_once(*self._writing(new)))
         return [each.card for each in ended]
 
@@ -131,25 +132,15 @@ class RedisStore:
 
     async def end(self, key: str, *, leave_tokens: float = 0.0) -> Ended:
         """See ``SessionStore.end``. A GETDEL that is bounded and leaves no part behind: read and deleted in one transaction."""
-        left = self._key("e", key)
-        if leave_tokens:
-            tokens_key = self._key("t", key)
-            # Where there are no tokens, these two do nothing: what an end before this one left keeps its time.
-            leaving: list[Command] = [("PEXPIRE", tokens_key, _milliseconds(leave_tokens)), ("RENAME", tokens_key, left)]
-        else:
-            leaving = [self._get("t", key, MAX_VALUE)]
-        answers = await self._exchange.at_once_for_good(*leaving, *self._destroying(key), written=scripts.propagate(self._key("w", key)))
-        tokens, card, deleted = answers[0], *answers[-2:]
-        self._answers.check((deleted,))
+        ending = self._ending(key, leave_tokens)
+        tokens, card = await self._exchange.for_good(ending, written=scripts.propagate(self._key("w", key)))
         return Ended(
-            tokens=None if leave_tokens else self._answers.value(tokens, most=MAX_VALUE, kind="grant"),
-            card=self._answers.value(card, most=MAX_CARD, kind="card"),
+            tokens=self._answers.value(tokens, most=MAX_VALUE, kind="grant"), card=self._answers.value(card, most=MAX_CARD, kind="card")
         )
 
     async def take_tokens(self, key: str) -> bytes | None:
         """See ``SessionStore.take_tokens``."""
-        tokens, deleted = await self._exchange.at_once(self._get("e", key, MAX_VALUE), ("DEL", self._key("e", key)))
-        self._answers.check((deleted,))
+        (tokens,) = await self._exchange.each(scripts.take(self._key("e", key), most=MAX_VALUE))
         return self._answers.value(tokens, most=MAX_VALUE, kind="grant")
 
     async def unlist(self, key: str, indexes: Sequence[str]) -> None:
@@ -211,8 +202,8 @@ class RedisStore:
 
     async def close(self) -> None:
         """See ``SessionStore.close``."""
-        for tracking in self._trackings:
-            await tracking.close()
+        for following in self._followings:
+            await following.close()
         await self._exchange.close()
 
     def _key(self, kind: str, key: str) -> str:
@@ -244,19 +235,18 @@ class RedisStore:
             for index in new.indexes
         ]
 
-    def _destroying(self, key: str) -> list[Command]:
-        """Two commands: the card, and the end of everything."""
-        return [self._get("c", key, MAX_CARD), ("DEL", *(self._key(kind, key) for kind in "sticr"))]
+    def _ending(self, key: str, leave_tokens: float = 0.0) -> Command:
+        keys = [self._key(kind, key) for kind in "sticre"]
+        return scripts.end(keys, most=(MAX_VALUE, MAX_CARD), milliseconds=_milliseconds(leave_tokens) if leave_tokens else 0)
 
-    def _check_listing(self, answers: Sequence[object]) -> None:
-        self._answers.check(answers)
-        for _ in range(answers.count(1)):
+    def _tell_foreign(self, listed: Sequence[object]) -> None:
+        for _ in range(listed.count(1)):
             log.error("store.value_refused", kind="index", fault="wrong type")
 
     async def _give_up(self, key: str) -> None:
         """Have nothing stay of a session that nobody has the cookie of, as far as the store takes it."""
         try:
-            await self._exchange.at_once(*self._destroying(key))
+            self._answers.check(await self._exchange.each(self._ending(key)))
         except StoreUnavailable as failure:
             log.warning("store.session_left", detail=failure.detail)
 

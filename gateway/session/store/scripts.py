@@ -23,7 +23,7 @@ if type(length) ~= 'number' then return length end
 if length == 0 or length > most then return 0 end
 local tokens = redis.pcall('GETRANGE', KEYS[2], 0, most)
 if type(tokens) ~= 'string' then return tokens end
-if tokens ~= ARGV[3] then return 0 end
+if tokens == '' or tokens ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
 redis.call('SET', KEYS[2], ARGV[2], 'KEEPTTL')
 return 1

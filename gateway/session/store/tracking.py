@@ -1,12 +1,13 @@
 """The server's own word on every change: RESP3's ``CLIENT TRACKING ON BCAST``, on one connection that does nothing else.
 
-Answers invariant 7: a record that is written, deleted or flushed by anybody is told within milliseconds, and silence is noticed. The server
-is pinged every second; its answer comes behind every change that it made before (one connection, in order), so it proves that all of those
-were told. Two seconds without a word, and changes count as untold until the connection is made anew.
+Answers invariant 7: a record that is written, deleted or flushed by anybody is told within milliseconds, and silence is noticed. The
+server is asked every second what it is (ROLE); its answer comes behind every change that it made before (one connection, in order), so it
+proves that all of those were told. Two seconds without a word, and changes count as untold until the connection is made anew. So they do
+when it says that it is no primary any more (RD-05): what the new one is told, an old one hears late or never.
 
 redis-py gives pushes to a handler of the parser alone, and reads them alone when asked to: both are private (``_parser``) and tried with
 redis-py 8.1, which ``pyproject.toml`` pins, on Redis 6.2 and 7.0 and Valkey 8.1. Nothing outside this module knows of them. One server, one
-connection: where there are several primaries, each has a ``Tracking``.
+connection: where there are several primaries, each has a ``Tracking`` (``redis_cluster_following``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from gateway.session.store.failures import told
+from gateway.session.store.redis_connections import NotPrimary, is_primary
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     MakeConnection: TypeAlias = Callable[[], AbstractConnection]
 
 EVERY: Final = 1.0
-"""Seconds between two pings."""
+"""Seconds between two questions."""
 SILENCE: Final = 2.0
 """Seconds without a word after which the connection counts as down."""
 LAST_CHANCE: Final = 0.05
@@ -51,15 +53,27 @@ class Silent(RedisError):
 
 
 class Tracking:
-    """Follows one server. ``connection`` makes a RESP3 connection that nobody else uses; ``prefix`` begins the keys of records alone."""
+    """Follows one server. ``connection`` makes a RESP3 connection that nobody else uses; ``prefix`` begins the keys of records alone.
 
-    def __init__(self, connection: MakeConnection, follower: Follower, *, prefix: str, place: str) -> None:
+    ``ended`` is called when a server that was followed is so no more, before another is.
+    """
+
+    def __init__(
+        self, connection: MakeConnection, follower: Follower, *, prefix: str, place: str, ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._connection = connection
         self._follower = follower
         self._prefix = prefix.encode()
         self._place = place
+        self._ended = ended
         self._told = ""
+        self._attempting: asyncio.Task[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def renew(self) -> None:
+        """Leave the server that is followed, and find out anew which one to follow."""
+        if self._attempting is not None:
+            self._attempting.cancel()
 
     async def close(self) -> None:
         """Follow no more."""
@@ -72,7 +86,14 @@ class Tracking:
         try:
             while True:
                 began = loop.time()
-                await self._attempt()
+                self._attempting = loop.create_task(self._attempt())
+                try:
+                    await asyncio.wait({self._attempting})
+                finally:
+                    self._attempting.cancel()
+                    await asyncio.wait({self._attempting})
+                if self._attempting.cancelled():
+                    self._follower.lost()
                 pause = 0.0 if loop.time() - began > LONGEST_PAUSE else min(max(SHORTEST_PAUSE, pause * 2), LONGEST_PAUSE)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas over time, nothing secret
         finally:
@@ -85,7 +106,7 @@ class Tracking:
         except (RedisError, OSError) as error:
             if _is_refusal(error):
                 self._follower.refused()
-                self._tell(f"{told(self._place, error)}; it takes Redis 6 or Valkey, and the right to CLIENT TRACKING")
+                self._tell(f"{told(self._place, error)}; it takes Redis 6 or Valkey, and the rights to CLIENT TRACKING and ROLE")
             else:
                 self._follower.lost()
                 self._tell(told(self._place, error))
@@ -95,6 +116,7 @@ class Tracking:
 
     async def _follow(self) -> None:
         connection = self._connection()
+        was_followed = False
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py gives it no types
             parser: Any = connection._parser  # noqa: SLF001 - see above
@@ -102,12 +124,17 @@ class Tracking:
             asked = self._follower.now()
             await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
             await connection.read_response(push_request=True)
+            await connection.send_command("ROLE")
+            _require_primary(await connection.read_response(push_request=True))
+            was_followed = True
             self._follower.followed()
             self._follower.answered(asked)
             self._told = ""
             log.info("tracking.up", place=self._place)
             await self._listen(connection)
         finally:
+            if was_followed:
+                self._ended()
             await connection.disconnect(nowait=True)
 
     async def _listen(self, connection: AbstractConnection) -> None:
@@ -118,7 +145,7 @@ class Tracking:
         while True:
             if loop.time() >= ping_at:
                 asked.append(self._follower.now())
-                await connection.send_command("PING")
+                await connection.send_command("ROLE")
                 ping_at = loop.time() + EVERY
             answer = await connection.read_response(
                 timeout=LAST_CHANCE if last_chance else max(ping_at - loop.time(), LAST_CHANCE),
@@ -134,6 +161,7 @@ class Tracking:
             if isinstance(answer, _Pushed):
                 self._changed(answer.keys)
             elif asked:
+                _require_primary(answer)
                 self._follower.answered(asked.popleft())
 
     def _changed(self, keys: list[bytes] | None) -> None:
@@ -151,6 +179,11 @@ class Tracking:
         if detail != self._told:
             self._told = detail
             log.warning("tracking.down", detail=detail)
+
+
+def _require_primary(role: object) -> None:
+    if not is_primary(role):
+        raise NotPrimary("a replica tells late or never")
 
 
 def _is_refusal(error: Exception) -> bool:
