@@ -8,13 +8,16 @@ that a terminal would obey.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import pwd
 import sys
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+
+from typing_extensions import override
 
 from gateway.config.compiling import load_store_access
 from gateway.errors import ConfigRefused, GatewayError, RequestRefused
@@ -105,7 +108,7 @@ def end(config: Path, session: str | None, asked: dict[str, str], *, yes: bool, 
 
 
 def _run(config: Path, work: Callable[[Acts, Actor], Coroutine[Any, Any, int]]) -> int:
-    logs.configure()
+    logs.configure(stream=cast("TextIO", _AtOnce()))
 
     async def run() -> int:
         async with _opened(config) as acts:
@@ -128,11 +131,23 @@ async def _opened(config: Path) -> AsyncIterator[Acts]:
     store = settings.store if isinstance(settings.store, str) else settings.store.reveal()
     if store == "memory":
         raise ConfigRefused((MEMORY,))
-    sessions = Sessions(Keyring(settings.keys), open_store(settings.store), settings.lifetimes)
+    sessions = Sessions(Keyring(settings.keys), open_store(settings.store, settings.redis), settings.lifetimes)
     try:
         yield Acts(sessions.index, providers, clock=time.time)
     finally:
         await sessions.close()
+
+
+class _AtOnce(io.TextIOBase):
+    """Standard error without its descriptor: its lines are waited for. One of the audit that is late would be none."""
+
+    @override
+    def write(self, text: str, /) -> int:
+        return sys.stderr.write(text)
+
+    @override
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def _table(told: Sequence[dict[str, Any]]) -> list[str]:

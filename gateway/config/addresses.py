@@ -10,12 +10,12 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from gateway.access.origins import Origin, split_authority
 from gateway.access.trusted_proxies import UNIX
 from gateway.config.settings import Listen
 from gateway.session.store.redis_address import parse_redis_address
+from gateway.session.store.redis_options import RedisOptions
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -170,28 +170,32 @@ class StoreAddress:
 
     has_password: bool
     exposed: bool
-    """Plain ``redis://`` beyond loopback."""
+    """Without TLS beyond loopback. Where sentinels and nodes lead from there is not known here."""
+    tls: bool
+    options: RedisOptions
+    """Those of `session.redis`, with the files that the URL names."""
 
 
-def read_store(url: str) -> StoreAddress:
-    """Judge the URL of a Redis or Valkey server.
+def read_store(url: str, options: RedisOptions | None = None) -> StoreAddress:
+    """Judge the URL of Redis or Valkey servers, together with what `session.redis` says.
 
     Raises:
         ValueError: with what is wrong and what to write, and nothing of ``url``.
     """
-    scheme = url.partition(":")[0].lower()
-    if scheme in {"redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}:
-        raise ValueError(f"Sentinel and Cluster are not built yet; {STORE_REMEDY}")
     if not url.isascii() or not url.isprintable() or " " in url or len(url) > LONGEST_URL:
         raise ValueError(f"the store's URL has characters that no URL has; {STORE_REMEDY}")
     try:
-        parse_redis_address(url)
+        address = parse_redis_address(url, options or RedisOptions())
     except ValueError as error:
         raise ValueError(f"{error}; {STORE_REMEDY}") from None
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    _check_numeric(host)
-    return StoreAddress(has_password=parts.password is not None, exposed=parts.scheme == "redis" and not is_loopback(host))
+    for host, _ in address.hosts:
+        _check_numeric(host)
+    return StoreAddress(
+        has_password=address.login.password is not None or address.sentinel_login.password is not None,
+        exposed=not address.tls and any(not is_loopback(host) for host, _ in address.hosts),
+        tls=address.tls,
+        options=address.options,
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 from gateway.access.origins import Origins
 from gateway.access.routes import Access, Route, Routes
 from gateway.access.trusted_proxies import UNIX, TrustedProxies
-from gateway.config.addresses import read_store
-from gateway.config.contradictions import MEMORY_OF_ONE, find_contradictions
+from gateway.config.contradictions import find_contradictions
 from gateway.config.faults import Findings, Warning_
 from gateway.config.header_names import DEFAULT_IDENTITY, RESERVED, TOKEN_SOURCES, folded
 from gateway.config.loading import read_document
 from gateway.config.secrets import SecretReader
 from gateway.config.sections import Sections, plain, read_sections
 from gateway.config.settings import AdminSettings, ConnectionLimits, Listen, ServerSettings, SessionSettings, Settings
+from gateway.config.stores import redis_options, session_store
 from gateway.config.upstreams import check_tls_files, tunnel_rules, upstream_settings
 from gateway.oidc.registration import ClientAuth, ProviderSettings, Secret
 from gateway.session.lifecycle import Lifetimes
@@ -81,12 +81,12 @@ def load_store_access(path: Path, *, environ: Mapping[str, str]) -> tuple[Sessio
     sections = read_sections(tree, findings)
     find_contradictions(sections, findings)
     reader = SecretReader(environ, path.parent, findings)
-    keys, store = _session_keys(sections.session, reader), _store(sections.session, sections.server, reader)
+    keys, store = _session_keys(sections.session, reader), session_store(sections.session, sections.server, reader)
     findings.refuse_if_faulty()
     assert sections.session is not None
     assert store is not None
     providers = tuple((provider.id, provider.issuer) for provider in sections.providers if provider is not None)
-    return _session(sections.session, keys, store), providers
+    return _session(sections.session, keys, store, path.parent), providers
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _compile(tree: Tree, findings: Findings, *, environ: Mapping[str, str], base
         token=_admin_token(sections.admin, reader),
         clients=tuple(_client_secret(one, ("providers", index, "client_secret"), reader) for index, one in enumerate(sections.providers)),
         keys=_session_keys(sections.session, reader),
-        store=_store(sections.session, sections.server, reader),
+        store=session_store(sections.session, sections.server, reader),
     )
     for index, provider in enumerate(sections.providers):
         _check_authorities(provider, ("providers", index, "ca_file"), reader)
@@ -155,7 +155,7 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
         ),
         admin=AdminSettings(listen=admin.listen, token=secrets.token),
         provider=_provider(provider, secrets.clients[0], base),
-        session=_session(session, secrets.keys, secrets.store),
+        session=_session(session, secrets.keys, secrets.store, base),
         refresh=RefreshRules(
             follows=Follows(session.session_follows),
             ahead=session.refresh_ahead,
@@ -170,9 +170,10 @@ def _settings(sections: Sections, secrets: _Secrets, base: Path) -> Settings:
     )
 
 
-def _session(session: schema.Session, keys: tuple[bytes, ...], store: str | Secret) -> SessionSettings:
+def _session(session: schema.Session, keys: tuple[bytes, ...], store: str | Secret, base: Path) -> SessionSettings:
     return SessionSettings(
         store=store,
+        redis=redis_options(session.redis, base),
         keys=keys,
         lifetimes=Lifetimes(idle=session.idle, lifetime=session.lifetime, login=session.login),
         return_to=tuple(session.return_to),
@@ -251,29 +252,6 @@ def _session_keys(session: schema.Session | None, secrets: SecretReader) -> tupl
         elif key is not None:
             keys.append(key)
     return tuple(keys)
-
-
-def _store(session: schema.Session | None, server: schema.Server | None, secrets: SecretReader) -> str | Secret | None:
-    path: KeyPath = ("session", "store")
-    if session is None or not secrets.findings.sound(path):
-        return None
-    if session.store == "memory":
-        return "memory"
-    url = session.store if isinstance(session.store, str) else secrets.read(session.store, path)
-    if url == "memory" and server is not None and server.workers > 1:
-        secrets.findings.fault(path, MEMORY_OF_ONE)
-    if url is None or url == "memory":
-        return url
-    try:
-        address = read_store(url)
-    except ValueError as error:
-        secrets.findings.fault(path, str(error))
-        return None
-    if address.exposed:
-        secrets.findings.warn(
-            path, "plain redis:// beyond loopback: values are sealed, but who is on the path can delete or replay them; use rediss://"
-        )
-    return Secret(url)
 
 
 def _check_authorities(provider: schema.Provider | None, path: KeyPath, secrets: SecretReader) -> None:

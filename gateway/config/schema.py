@@ -21,6 +21,7 @@ from gateway.config.forms import reader as _reader
 from gateway.config.forms import written as _written
 from gateway.config.secrets import SecretSource, secret_source
 from gateway.config.settings import Listen
+from gateway.config.store_keys import StoreRedis  # noqa: TC001 - pydantic reads it
 from gateway.config.upstream_keys import RouteHealth, RoutePool, RouteTimeouts, RouteTls, host_rule
 from gateway.proxy.upgrades import check_protocol
 
@@ -165,9 +166,13 @@ class Session(Section):
     store: Annotated[
         SecretSource | str,
         PlainValidator(_store),
-        WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^(memory|(redis|rediss|unix)://[^#]+)$"}, *_SECRET_FORM["oneOf"]]}),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string", "pattern": r"^(memory|(rediss?(\+(sentinel|cluster))?|unix)://[^#]+)$"}, *_SECRET_FORM["oneOf"]]}
+        ),
     ]
-    """redis://host:port/0, rediss://host:port/0, {env: NAME} or {file: path} for a URL with a password, or memory (one process)."""
+    """redis://host:port/0, rediss://, unix://, redis+sentinel://, redis+cluster://, as {env: NAME} or {file: path} too; or memory."""
+    redis: StoreRedis = _default({})
+    """How Redis is used: prefix, pool, connect_timeout, timeout, ca_file, certificate, key."""
     keys: Annotated[list[SecretValue], Field(min_length=1, max_length=16)]
     """32 random bytes in base64url each, newest first: the first seals, all open. Keep a retired key listed for at least `lifetime`."""
     idle: Annotated[float, PlainValidator(values.duration("1s", "90d")), _DURATION_FORM] = _default("30m")

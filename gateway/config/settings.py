@@ -5,8 +5,10 @@ Answers invariant 16: these are made by ``compiling`` alone, after every fault w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from gateway.session.store.redis_options import RedisOptions
 
 if TYPE_CHECKING:
     from gateway.access.origins import Origins
@@ -74,6 +76,7 @@ class SessionSettings:
     lifetimes: Lifetimes
     return_to: tuple[str, ...]
     outage_grace: float = 30.0
+    redis: RedisOptions = field(default_factory=RedisOptions)
 
 
 @dataclass(frozen=True, slots=True)

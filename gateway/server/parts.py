@@ -89,7 +89,7 @@ def open_parts(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     detached = Detached()
     sessions = Sessions(
         keyring,
-        open_store(settings.session.store, clock=clock),
+        open_store(settings.session.store, settings.session.redis, clock=clock),
         settings.session.lifetimes,
         clock=clock,
         outage_grace=settings.session.outage_grace,

@@ -20,6 +20,8 @@ from gateway.errors import ConfigRefused
 from gateway.oidc.registration import ClientAuth, Secret
 from gateway.proxy.headers import fold
 from gateway.proxy.upgrades import TunnelRules
+from gateway.session.store.redis_options import RedisOptions
+from tests.support.certificates import make_certificates
 from tests.support.config_files import (
     ACCESS,
     ADMIN_LISTEN,
@@ -211,6 +213,28 @@ def test_return_to(tmp_path):
     )
 
 
+def test_how_redis_is_used(tmp_path):
+    files = make_certificates(tmp_path)
+    tls = f"ca_file: {files.authority.name}, certificate: client.pem, key: client.key"
+    keys = f"{{prefix: 'apps:', pool: 8, connect_timeout: 3s, timeout: 2s, {tls}}}"
+    settings = settings_of(tmp_path, {STORE: f"  store: rediss://redis/0\n  redis: {keys}\n"})
+    at = {"ca_file": "authority.pem", "certificate": "client.pem", "key": "client.key"}
+    assert settings.session.redis == RedisOptions(
+        prefix="apps:", connections=8, connect_timeout=3.0, timeout=2.0, **{key: str(tmp_path / name) for key, name in at.items()}
+    )
+    assert settings_of(tmp_path, {}).session.redis == RedisOptions()
+
+
+def test_files_that_the_url_names_are_looked_at(tmp_path):
+    files = make_certificates(tmp_path)
+    url = f"rediss://redis/0?{files.options}"
+    assert settings_of(tmp_path, {STORE: f"  store: {url}\n"}).session.store == Secret(url)
+    files.authority.unlink()
+    with pytest.raises(ConfigRefused) as refused:
+        settings_of(tmp_path, {STORE: f"  store: {url}\n"})
+    assert "the files for TLS that it names cannot be used (No such file or directory)" in refused.value.faults[0]
+
+
 @pytest.mark.parametrize(
     ("url", "warned"),
     [
@@ -218,7 +242,11 @@ def test_return_to(tmp_path):
         pytest.param("redis://localhost", False, id="on localhost"),
         pytest.param("rediss://redis.example.org:6379/3", False, id="by TLS"),
         pytest.param("rediss://gateway@redis.example.org", False, id="with a user"),
-        pytest.param("rediss://redis.example.org?ssl_certfile=gateway.pem&ssl_keyfile=gateway.key", False, id="by TLS with a certificate"),
+        pytest.param("redis+sentinel://localhost:26379,127.0.0.1/main/0", False, id="by sentinels on loopback"),
+        pytest.param("redis+sentinel://localhost,redis/main/0", True, id="by sentinels of which one is beyond loopback"),
+        pytest.param("rediss+sentinel://redis/main", False, id="by sentinels with TLS"),
+        pytest.param("redis+cluster://redis", True, id="a cluster in clear"),
+        pytest.param("rediss+cluster://one,two:7000", False, id="a cluster by TLS"),
         pytest.param("unix:///run/redis.sock", False, id="on a socket"),
         pytest.param("redis://redis:6379/0", True, id="in clear, beyond loopback"),
     ],

@@ -26,7 +26,6 @@ NO_STORE = (
     "the store's URL starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; "
     "write redis://host:port/0, rediss://host:port/0 or memory"
 )
-STORE_LATER = "Sentinel and Cluster are not built yet; write redis://host:port/0, rediss://host:port/0 or memory"
 PASSWORD = "a password is never written here; write the whole URL as {env: NAME} or {file: path}"
 LOGIN_BOUNDS = "out of bounds; write a duration from 1m to 1h"
 NO_CLIENT_ID = "has to be 1 to 512 printable ASCII characters; copy it from the provider"
@@ -281,12 +280,82 @@ VALUES = [
     ),
     pytest.param({STORE: "  store: memcached://cache:11211\n"}, {"12:10 session.store": NO_STORE}, id="a store of another kind"),
     pytest.param(
-        {STORE: "  store: redis+sentinel://redis:26379/main/0\n"},
-        {"12:10 session.store": STORE_LATER},
-        id="a store that is not built: Sentinel",
+        {STORE: "  store: redis+sentinel://redis:26379\n"},
+        {
+            "12:10 session.store": (
+                "a Sentinel's URL names the service after its hosts: redis+sentinel://host:26379/service/0; "
+                "write redis://host:port/0, rediss://host:port/0 or memory"
+            )
+        },
+        id="Sentinel without a service",
     ),
     pytest.param(
-        {STORE: "  store: redis+cluster://redis:6379\n"}, {"12:10 session.store": STORE_LATER}, id="a store that is not built: Cluster"
+        {STORE: "  store: redis+cluster://127.1:6379\n"},
+        {"12:10 session.store": "neither a host name nor an IPv4 address; write all four numbers, such as 127.0.0.1"},
+        id="a cluster's node that can be read in two ways",
+    ),
+    pytest.param(
+        {STORE: "  store: redis+sentinel://redis/main?sentinel_password=hunter2\n"},
+        {"12:10 session.store": PASSWORD},
+        id="a store with a password for sentinels",
+    ),
+    pytest.param(
+        {STORE: "  store: memory\n  redis: {pool: 8}\n"},
+        {"13:10 session.redis": "the store is memory, so nothing here is used; remove it, or write a redis:// URL as store"},
+        id="keys for Redis beside memory",
+    ),
+    pytest.param(
+        {STORE: STORE + "  redis: {prefix: 'a{b}:'}\n"},
+        {"13:19 session.redis.prefix": "not a prefix of keys; write up to 64 letters, digits and . _ : - such as gateway:"},
+        id="a prefix that would part a session's keys",
+    ),
+    pytest.param(
+        {STORE: STORE + "  redis: {pool: 0}\n"}, {"13:17 session.redis.pool": "out of bounds; write 1 or more"}, id="no connection at all"
+    ),
+    pytest.param(
+        {STORE: STORE + "  redis: {timeout: 0s}\n"},
+        {"13:20 session.redis.timeout": "out of bounds; write a duration from 1s to 10s"},
+        id="no time to answer",
+    ),
+    pytest.param(
+        {STORE: STORE + "  redis: {password: hunter2}\n"},
+        {"13:21 session.redis.password": "unknown key; see config.example.yaml"},
+        id="a password among the keys for Redis",
+    ),
+    pytest.param(
+        {STORE: "  store: redis://127.0.0.1/0\n  redis: {ca_file: gateway.yaml}\n"},
+        {"13:10 session.redis": "the store is reached without TLS, so its files are not used; remove them, or write rediss://"},
+        id="files for TLS without TLS",
+    ),
+    pytest.param(
+        {STORE: "  store: rediss://redis/0\n  redis: {ca_file: gateway.yaml}\n"},
+        {
+            "13:10 session.redis": (
+                "the files for TLS cannot be used (not PEM, or a key of another certificate); "
+                "a relative path starts from the folder of the configuration file"
+            )
+        },
+        id="authorities that are none",
+    ),
+    pytest.param(
+        {STORE: "  store: rediss+cluster://redis\n  redis: {certificate: nowhere.pem, key: nowhere.key}\n"},
+        {
+            "13:10 session.redis": (
+                "the files for TLS cannot be used (No such file or directory); "
+                "a relative path starts from the folder of the configuration file"
+            )
+        },
+        id="a client certificate that is not there",
+    ),
+    pytest.param(
+        {STORE: "  store: rediss://redis/0\n  redis: {key: nowhere.key}\n"},
+        {
+            "12:10 session.store": (
+                "a client certificate of the store needs its key, and a key its certificate; "
+                "write redis://host:port/0, rediss://host:port/0 or memory"
+            )
+        },
+        id="a key without a certificate",
     ),
     pytest.param(
         {STORE: "  store: rediss://redis:6379/0?ssl_cert_reqs=none\n"},
