@@ -1,7 +1,8 @@
 """``python -m bench.sessions``: what a signed-in request costs the gateway and its store, how soon an end counts, how large a session is.
 
-One gateway process and a real Redis (the first server that is found); sessions are written to it as the gateway itself writes them, since
-no provider is measured here. ``BENCH_GATEWAY`` names another checkout to measure instead of this one.
+And what other people notice while many sessions are renewed (``bench.refreshes``). One gateway process and a real Redis (the first server
+that is found); sessions are written to it as the gateway itself writes them, since no sign-in is measured here. ``BENCH_GATEWAY`` names
+another checkout to measure instead of this one.
 """
 
 from __future__ import annotations
@@ -25,15 +26,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import accounting
+from bench import accounting, refreshes
 from bench.processes import Command, Cores, free_port, running
+from bench.refreshing_provider import ACCESS_TOKEN, LIFETIME, claims_of, refresh_token, subject
 from gateway.access.identity_headers import identity_headers
 from gateway.identity import Identity
+from gateway.oidc.token_response import Tokens
 from gateway.session.cookies import CookieNames
+from gateway.session.grant import Grant
 from gateway.session.handle import new_handle
+from gateway.session.index import SessionIndex
 from gateway.session.lifecycle import Lifetimes
-from gateway.session.record import Session, session_to_bytes
-from gateway.session.sealing import Keyring, Purpose, seal_with
+from gateway.session.record import Session
+from gateway.session.sealed_values import seal_session, seal_tokens
+from gateway.session.sealing import Keyring
 from gateway.session.sessions import Found, Sessions
 from gateway.session.store.opening import open_store
 from gateway.session.store.protocol import NewSession
@@ -42,7 +48,7 @@ from tests.support.redis_servers import RedisServer, server_binaries, server_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ABOUT_CHANGES: Final = {b"ping", b"info", b"hello", b"client|tracking", b"client"}
+ABOUT_CHANGES: Final = {b"ping", b"role", b"info", b"hello", b"client|tracking", b"client"}
 ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: text/plain\r\n\r\n" + b"x" * 100
 LIFETIMES: Final = Lifetimes(idle=1800.0, lifetime=43_200.0, login=600.0)
 MAPPING: Final = (
@@ -51,25 +57,46 @@ MAPPING: Final = (
     ("X-Forwarded-Groups", "groups"),
     ("X-Forwarded-Preferred-Username", "preferred_username"),
 )
-TOKENS_BYTES: Final = 2500
-"""Two JWTs of a usual size and a refresh token."""
+ID_TOKEN: Final = "i" * 1100
+CLIENT_ID: Final = "bench"
+DUE: Final = 60
+"""Seconds before its end at which a grant is due, whatever its lifetime."""
 
 
-def a_session(keyring: Keyring, names: CookieNames, number: int) -> tuple[str, NewSession]:
-    """Somebody with ten groups: the cookie's value and what a login would write."""
+def a_session(
+    keyring: Keyring, names: CookieNames, number: int, *, issuer: str = "https://id.example.org", due: bool = False
+) -> tuple[str, NewSession]:
+    """Somebody with ten groups: the cookie's value and what a login would write; the grant is to be renewed at once, or not for long."""
     now = int(time.time())
-    claims = {
-        "sub": f"{number:08d}-5bd2-4f4e-9a53-0c3fd4a7a3f1",
-        "email": f"person-{number}@example.org",
-        "preferred_username": f"person-{number}",
-        "groups": [f"group-{number}-{index}" for index in range(10)],
-    }
-    identity = Identity(issuer="https://id.example.org", subject=claims["sub"], claims=claims)  # type: ignore[arg-type]
-    session = Session(identity=identity, provider="main", created=now, expires=now + 43_200, auth_time=now, sid=secrets.token_hex(16))
+    identity = Identity(issuer=issuer, subject=subject(number), claims=claims_of(number))  # type: ignore[arg-type]
+    obtained = now - (LIFETIME - DUE if due else 0)
+    grant = Grant(
+        obtained=obtained,
+        access_expires=obtained + LIFETIME,
+        refreshable=True,
+        id_expires=obtained + LIFETIME,
+        id_issued=obtained - 60,
+        id_renewed=True,
+        nonce=secrets.token_urlsafe(32),
+    )
+    session = Session(
+        identity=identity, provider="main", created=now, expires=now + 43_200, auth_time=None, sid=secrets.token_hex(16), grant=grant
+    )
+    tokens = Tokens(ACCESS_TOKEN, "Bearer", grant.access_expires, refresh_token(number, 0), ID_TOKEN, None)
     cookie, handle = new_handle(keyring, names, secrets.token_bytes)
-    record = seal_with(handle.data_key, Purpose.IDENTITY, session_to_bytes(session), bound_to=handle.key)
-    tokens = seal_with(handle.data_key, Purpose.TOKENS, bytes(TOKENS_BYTES), bound_to=handle.key)
-    return cookie, NewSession(handle.key, record, tokens, last_seen=now * 1000, lifetime=43_200.0, idle=1860.0)
+    card, indexes = SessionIndex(keyring, open_store("memory"), LIFETIMES, clock=time.time, changed=print).entry(
+        session, handle.key, address="192.0.2.1"
+    )
+    return cookie, NewSession(
+        handle.key,
+        seal_session(handle, session),
+        seal_tokens(handle, tokens),
+        last_seen=now * 1000,
+        lifetime=43_200.0,
+        idle=1860.0,
+        card=card,
+        indexes=indexes,
+    )
 
 
 @dataclass
@@ -80,12 +107,14 @@ class World:
     port: int
     app: int
     pid: int
+    issuer: str
+    log: Path
     keyring: Keyring
     names: CookieNames
 
-    async def sign_in(self, number: int) -> tuple[bytes, NewSession]:
+    async def sign_in(self, number: int, *, due: bool = False) -> tuple[bytes, NewSession]:
         """A session, and a request of its browser."""
-        cookie, new = a_session(self.keyring, self.names, number)
+        cookie, new = a_session(self.keyring, self.names, number, issuer=self.issuer, due=due)
         store = open_store(self.redis.url)
         await store.create(new, replaces=())
         await store.close()
@@ -110,12 +139,16 @@ def world(folder: Path, cores: Cores) -> Iterator[World]:
         for name, value in (("session_key", base64.urlsafe_b64encode(key).decode().rstrip("=")), ("client_secret", "bench")):
             (folder / name).write_text(value)
             (folder / name).chmod(0o600)
-        port, app = free_port(), free_port()
+        port, app, provider = free_port(), free_port(), free_port()
+        issuer = f"http://127.0.0.1:{provider}"
+        people = str(refreshes.PEOPLE * refreshes.REPEATS)
+        slow = Command([sys.executable, "-m", "bench.refreshing_provider", str(provider), CLIENT_ID, people, str(refreshes.PROVIDER_TAKES)])
+        stack.enter_context(running(slow, cores=cores.load, ports=[provider], log=folder / "provider.log"))
         settings = {
             "server": {"listen": f"127.0.0.1:{port}", "public_url": f"http://127.0.0.1:{port}"},
             "admin": {"listen": "none"},
             "providers": [
-                {"issuer": "http://127.0.0.1:9", "client_id": "bench", "client_secret": {"file": str(folder / "client_secret")}},
+                {"id": "main", "issuer": issuer, "client_id": CLIENT_ID, "client_secret": {"file": str(folder / "client_secret")}},
             ],
             "session": {"store": redis.url, "keys": [{"file": str(folder / "session_key")}]},
             "routes": [{"path": "/", "upstream": f"http://127.0.0.1:{app}"}],
@@ -125,7 +158,8 @@ def world(folder: Path, cores: Cores) -> Iterator[World]:
         source = Path(os.environ.get("BENCH_GATEWAY") or Path(__file__).parents[1])
         command = Command([sys.executable, "-m", "gateway", "serve", "--config", str(config)], folder=source)
         process = stack.enter_context(running(command, cores=cores.peer, ports=[port], log=folder / "log"))
-        yield World(redis, port, app, process.pid, Keyring([key]), CookieNames.for_origin(f"http://127.0.0.1:{port}"))
+        names = CookieNames.for_origin(f"http://127.0.0.1:{port}")
+        yield World(redis, port, app, process.pid, issuer, folder / "log", Keyring([key]), names)
 
 
 class Application(asyncio.Protocol):
@@ -212,7 +246,7 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
 
 
 async def refusals(here: World, *, number: int) -> list[float]:
-    """Milliseconds from Redis's answer to DEL until the gateway has refused, by a caller that asks without a pause."""
+    """Milliseconds from DEL until a gateway that did not send it has refused, by a caller that asks without a pause."""
     taken = []
     with (
         socket.create_connection(("127.0.0.1", here.port)) as connection,
@@ -224,17 +258,17 @@ async def refusals(here: World, *, number: int) -> list[float]:
             for _ in range(3):
                 assert (await asyncio.to_thread(ask, connection, request)).startswith(b"HTTP/1.1 200")
             key = f"gateway:s:{{{new.key}}}".encode()
+            began = time.perf_counter()
             store.sendall(b"*2\r\n$3\r\nDEL\r\n$%d\r\n%s\r\n" % (len(key), key))
             assert store.recv(100) == b":1\r\n"
-            began = time.perf_counter()
             while (await asyncio.to_thread(ask, connection, request)).startswith(b"HTTP/1.1 200"):
                 pass
             taken.append((time.perf_counter() - began) * 1000)
     return taken
 
 
-async def sizes(here: World, *, number: int) -> tuple[float, float]:
-    """Bytes a session in the process (with its identity block) and in Redis."""
+async def sizes(here: World, *, number: int) -> tuple[float, float, int]:
+    """Bytes of a session in the process (with its identity block), in Redis (with card and places in three lists), and of its tokens."""
     store = open_store(here.redis.url)
     sessions = Sessions(here.keyring, store, LIFETIMES)
     sessions.start()
@@ -258,10 +292,13 @@ async def sizes(here: World, *, number: int) -> tuple[float, float]:
     tracemalloc.stop()
     assert all(sessions.cached([line], here.names) is not None for line in lines)
     _, new = made[0]
-    keys = [f"gateway:{kind}:{{{new.key}}}" for kind in "sti"]
-    in_redis = sum(int(here.redis.command("MEMORY", "USAGE", key)[1:]) for key in keys)
+    keys = [f"gateway:{kind}:{{{new.key}}}" for kind in "stic"]
+    in_redis = float(sum(int(here.redis.command("MEMORY", "USAGE", key)[1:]) for key in keys))
+    for index in new.indexes:
+        members = int(here.redis.command("ZCARD", f"gateway:x:{{{index}}}")[1:])
+        in_redis += int(here.redis.command("MEMORY", "USAGE", f"gateway:x:{{{index}}}", "SAMPLES", "0")[1:]) / members
     await sessions.close()
-    return in_process, in_redis
+    return in_process, in_redis, len(new.tokens)
 
 
 async def measure(here: World, *, repeats: int, each: int) -> None:
@@ -272,10 +309,12 @@ async def measure(here: World, *, repeats: int, each: int) -> None:
     print(f"Redis commands per 1,000 signed-in requests: {statistics.median(commands) * 1000:.2f}")
     taken = sorted(await refusals(here, number=500))
     print(f"DEL to refusal: p50 {statistics.median(taken):.2f} ms, p99 {taken[int(len(taken) * 0.99)]:.2f} ms, most {taken[-1]:.2f} ms")
-    in_process, in_redis = await sizes(here, number=5000)
-    print(
-        f"a session: {in_process:.0f} bytes in the process, {in_redis:.0f} in {server_id(here.redis.binary)} with {TOKENS_BYTES} of tokens"
-    )
+    in_process, in_redis, tokens = await sizes(here, number=5000)
+    print(f"a session: {in_process:.0f} bytes in the process, {in_redis:.0f} in {server_id(here.redis.binary)} with {tokens} of tokens")
+    ran = [await refreshes.beside(here, repeat=repeat) for repeat in range(refreshes.REPEATS)]
+    for one in ran:
+        print(f"while {refreshes.PEOPLE} sessions are renewed: {one}")
+    print(f"p99 of others over the quiet p99: {statistics.median(one.ratio for one in ran):.2f} (median)")
     server.close()
 
 

@@ -7,6 +7,7 @@ before anything is kept. Bytes that cannot be read back are an ended session, ne
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -107,9 +108,11 @@ def session_from_bytes(data: bytes) -> Session | None:
             "sid": None | str() as sid,
             **later,
         }:
-            identity = Identity(issuer=issuer, subject=subject, claims=claims)
+            # What every session has alike is there once: a process keeps thousands.
+            named = {sys.intern(name): value for name, value in claims.items()}
+            identity = Identity(issuer=sys.intern(issuer), subject=subject, claims=named)
             grant = grant_from_json(later.get("grant"))
-            return Session(identity, provider, created, expires, auth_time, sid, grant)
+            return Session(identity, sys.intern(provider), created, expires, auth_time, sid, grant)
     return None
 
 
