@@ -309,7 +309,7 @@ async def test_the_host_lists_shows_and_ends_with_the_file_alone(house: House) -
             down = await command(*arguments, config=config)
             assert down.code == 1, arguments
             assert "Traceback" not in down.err
-            assert [line["outcome"] for line in down.audit] == ["store_unavailable"]
+            assert [line["outcome"] for line in down.audit] == ["store_unavailable"], (arguments, down.err)
 
 
 async def test_sessions_in_memory_are_the_running_gateways_alone(tmp_path: Path) -> None:
