@@ -30,6 +30,8 @@ log = logs.get("server")
 
 LINGER_SECONDS = 2.0
 """How long a body that nobody wants is read before its connection is closed."""
+READ_AHEAD = 64 * 1024
+"""Bytes of a body up to which more is read before anybody takes them: one read of the loop goes over it, a second is not made."""
 LONGEST_ROUND = 1.0
 """Seconds between two looks at every connection: how much later than configured one may be ended."""
 SAY_FULL_EVERY = 60.0
@@ -194,6 +196,7 @@ class PublicServer(web.Server):
             "max_line_size": TARGET_BYTES,
             "max_field_size": HEADER_LINE_BYTES,
             "max_headers": HEADERS_MOST,
+            "read_bufsize": READ_AHEAD,
             # Bodies pass as they are; the app reads what the client wrote.
             "auto_decompress": False,
         }
