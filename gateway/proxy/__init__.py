@@ -17,6 +17,8 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
                              │                   ├─ answer     pure: the strict reader of response heads, and their framing
                              │                   └─ chunked    httptools: reads chunked bodies
                              ├─ request_body.send_body    the caller's body, upwards, while the answer may come down already
+                             │    └─ passing_connection   lends the caller's transport to a
+                             │         └─ passage         a long body of known length: from socket to socket, past aiohttp's parser
                              ├─ answer_headers            pure: the head that the caller gets
                              ├─ downstream                the caller's connection: one write where one will do
                              ├─ upgrades, websocket       pure: which upgrade passes, and whether the application really made it

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 from typing_extensions import override
 
 from gateway.errors import HeadersTooLarge, RequestRefused, RequestTimeout
+from gateway.proxy.passing_connection import PassingConnection
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
 
@@ -42,7 +43,7 @@ _NO_TRAILERS = b"\r\n0\r\n\r\n"
 """How a chunked body without trailers ends. None with trailers does: a trailer has a colon."""
 
 
-class CallerConnection(web.RequestHandler):
+class CallerConnection(PassingConnection):
     """aiohttp's connection, with limits on time and size, and honest about malformed bodies. Times are seconds."""
 
     __slots__ = (
@@ -136,15 +137,23 @@ class CallerConnection(web.RequestHandler):
         if request is None:
             return
         body = request.content
+        passage = self._passage
+        # Whether somebody waits for it; the minor version is pinned.
+        awaited = body._waiter is not None or (passage is not None and passage.awaited)  # noqa: SLF001
         stands = bool(self._stalled_since) and body.total_bytes == self._stalled_at
-        if body.is_eof() or body._waiter is None:  # noqa: SLF001 - whether somebody waits for it; the minor version is pinned
+        if body.is_eof() or not awaited:
             self._stalled_since, self._paced = 0.0, None
         elif stands and now - self._stalled_since >= self._body_timeout:
-            body.set_exception(RequestTimeout("a body that stopped coming"))
+            self._give_up(body, RequestTimeout("a body that stopped coming"))
         elif self._is_slow(body, now):
-            body.set_exception(RequestTimeout("a body that came too slowly"))
+            self._give_up(body, RequestTimeout("a body that came too slowly"))
         elif not stands:
             self._stalled_since, self._stalled_at = now, body.total_bytes
+
+    def _give_up(self, body: StreamReader, failure: RequestTimeout) -> None:
+        body.set_exception(failure)
+        if self._passage is not None:
+            self._passage.fail(failure)
 
     def _is_slow(self, body: StreamReader, now: float) -> bool:
         """Whether a body that is waited for came at less than the least rate. Only time in which it is waited for counts."""

@@ -6,9 +6,17 @@ Answers SL-04: what lies between an application and a slow reader is bounded by 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Protocol, cast
 
 from typing_extensions import override
+
+
+class Feeder(Protocol):
+    """Who writes from a buffer of its own, until the upstream is behind."""
+
+    def caught_up(self) -> None:
+        """The upstream takes more, or the connection is lost."""
+        ...
 
 
 class FlowControlled(asyncio.Protocol):
@@ -22,6 +30,8 @@ class FlowControlled(asyncio.Protocol):
         self._held = False
         self._write_paused = False
         self._write_waiter: asyncio.Future[None] | None = None
+        self._feeder: Feeder | None = None
+        self._encrypts = False
 
     @property
     def gone(self) -> bool:
@@ -45,6 +55,27 @@ class FlowControlled(asyncio.Protocol):
     def writing_paused(self) -> bool:
         """Whether the upstream is behind with reading the request."""
         return self._write_paused
+
+    def feed_from(self, feeder: Feeder | None) -> None:
+        """From now on ``feeder`` writes, by ``write_from``, and is told when the upstream has caught up; None: it has ended."""
+        self._feeder = feeder
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._encrypts = transport.get_extra_info("sslcontext") is not None
+            if not self._encrypts:
+                transport.set_write_buffer_limits(None if feeder is None else 0)
+
+    def write_from(self, buffer: memoryview) -> bool:
+        """Send the feeder's ``buffer``. Returns whether it may be used again: else it may once the upstream has caught up.
+
+        While there is a feeder, writing is paused as soon as one byte has not left, so that no byte that has not left is written over.
+        What is encrypted is another matter: it is a copy, and keeps the usual limits, which TLS transports understand otherwise.
+        """
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._progress = self._loop.time()
+            transport.write(bytes(buffer) if self._encrypts else buffer)
+        return not self._write_paused
 
     @property
     def held(self) -> bool:
@@ -89,3 +120,5 @@ class FlowControlled(asyncio.Protocol):
         self._write_paused = False
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
+        if self._feeder is not None:
+            self._feeder.caught_up()

@@ -107,7 +107,7 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
         if body is None:
             if head.expects_continue:
                 downstream.interim(_CONTINUE)
-            sending = asyncio.create_task(send_body(request.content, connection, head.framing))
+            sending = asyncio.create_task(send_body(request, connection, head.framing))
         try:
             answer = await connection.answer()
         except UpstreamFailed as failure:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, RequestRefused
 from gateway.proxy.framing import LAST_CHUNK, Delimiter, chunk
+from gateway.proxy.passage import WORTH_IT
+from gateway.proxy.passing_connection import PassingConnection
 
 if TYPE_CHECKING:
-    from aiohttp import StreamReader
+    from aiohttp import StreamReader, web
 
     from gateway.proxy.connection import UpstreamConnection
     from gateway.proxy.framing import Framing
@@ -38,11 +40,17 @@ def whole_body(content: StreamReader, framing: Framing) -> bytes | None:
     return data
 
 
-async def send_body(content: StreamReader, connection: UpstreamConnection, framing: Framing) -> None:
-    """Send the body piece by piece, as fast as the upstream reads. A body that breaks off fails the exchange; nothing is raised."""
+async def send_body(request: web.BaseRequest, connection: UpstreamConnection, framing: Framing) -> None:
+    """Send the body piece by piece, as fast as the upstream reads. A body that breaks off fails the exchange; nothing is raised.
+
+    A long one whose length is known goes from socket to socket, once what came of it with the head is sent.
+    """
+    content = request.content
     chunked = framing is Delimiter.CHUNKS
     left = framing if isinstance(framing, int) else 0
     while True:
+        if left >= WORTH_IT and await _pass_on(request, left, connection):
+            return
         try:
             piece = await content.readany()
         except GatewayError as told:
@@ -66,3 +74,16 @@ async def send_body(content: StreamReader, connection: UpstreamConnection, frami
         connection.fail(RequestRefused(_BROKEN))
         return
     connection.uploaded()
+
+
+async def _pass_on(request: web.BaseRequest, left: int, connection: UpstreamConnection) -> bool:
+    """Let what is ``left`` of the body go from socket to socket, if it may now; at the end it has, or the exchange failed."""
+    caller = request.protocol
+    passage = caller.pass_on(request.content, left, connection) if isinstance(caller, PassingConnection) else None
+    if passage is None:
+        return False
+    try:
+        await passage.over
+    finally:
+        passage.leave()
+    return True

@@ -1,0 +1,162 @@
+"""A body of known length from the caller's socket to the application's: each read is one write of the same bytes, and nobody looks at them.
+
+Answers SL-04 and invariant 4: no more is read than the body has left, so what follows it is read as the next request and as nothing else;
+and nothing is read while the application has not taken what was read before. By way of aiohttp's parser, its queue and a task, every byte
+would be copied four times more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Final
+
+from typing_extensions import override
+
+from gateway.errors import RequestRefused
+
+if TYPE_CHECKING:
+    from aiohttp.streams import StreamReader
+
+    from gateway.errors import GatewayError
+    from gateway.proxy.connection import UpstreamConnection
+    from gateway.proxy.passing_connection import PassingConnection
+
+WORTH_IT: Final = 64 * 1024
+"""Bytes that have to be left of a body for this to be worth changing the protocol of a transport twice."""
+_SIZE: Final = 512 * 1024
+"""Bytes of one read: few system calls, and still in the core's own cache when they are written."""
+_TURN: Final = 2 * 1024 * 1024
+"""Bytes after which others have their turn: uvloop reads one connection up to 32 times while there is something to read."""
+
+
+class _Spare(threading.local):
+    """The buffer for the next read of this thread's loop. A read and its write are one step, so there is one for all bodies."""
+
+    buffer: memoryview | None = None
+
+
+_spare = _Spare()
+
+
+class Passage(asyncio.BufferedProtocol):
+    """The last ``left`` bytes of ``body`` on their way from ``caller`` to ``connection``. Reads the caller's transport until they are over.
+
+    ``over`` is done when all of them were sent, or the exchange has failed.
+    """
+
+    def __init__(
+        self, caller: PassingConnection, transport: asyncio.Transport, body: StreamReader, left: int, connection: UpstreamConnection
+    ) -> None:
+        self._caller = caller
+        self._transport = transport
+        self._body = body
+        self._left = left
+        self._connection: UpstreamConnection | None = connection
+        self._unsent: memoryview | None = None
+        """The buffer with bytes that the application has yet to take: nobody else may have it, and nothing is read."""
+        self._loop = asyncio.get_running_loop()
+        self._turn = _TURN
+        self.over: asyncio.Future[None] = self._loop.create_future()
+
+    def begin(self) -> None:
+        """Take the transport over."""
+        assert self._connection is not None
+        self._transport.pause_reading()  # uvloop learns who reads when reading begins
+        self._transport.set_protocol(self)
+        self._connection.feed_from(self)
+        if not self._connection.writing_paused:
+            self._read_on()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the next byte is the caller's to send: the application has taken all that came."""
+        return self._connection is not None and not self._connection.writing_paused
+
+    def leave(self) -> None:
+        """Nobody wants the rest of the body: it is read, and forgotten. May be called at any time and again."""
+        if self._connection is not None:
+            self._connection.feed_from(None)
+            self._connection = self._unsent = None
+            self._read_on()
+
+    def fail(self, failure: GatewayError) -> None:
+        """The body will not come whole, and so the exchange fails."""
+        if self._connection is not None:
+            self._connection.fail(failure)
+        self._settle()
+
+    def caught_up(self) -> None:
+        """The application has taken what was written, or has gone."""
+        if self._unsent is not None and self._connection is not None and not self._connection.gone:
+            _spare.buffer = self._unsent
+        self._unsent = None
+        self._read_on()
+
+    # what asyncio calls
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        buffer = _spare.buffer
+        if buffer is None:
+            buffer = _spare.buffer = memoryview(bytearray(_SIZE))
+        return buffer[: self._left] if self._left < _SIZE else buffer
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self._left -= nbytes
+        self._body.total_bytes += nbytes
+        if self._connection is not None:
+            buffer = _spare.buffer
+            assert buffer is not None
+            if not self._connection.write_from(buffer[:nbytes]):
+                self._unsent, _spare.buffer = buffer, None
+                self._transport.pause_reading()
+        self._turn -= nbytes
+        if not self._left:
+            self._end()
+        elif self._turn <= 0:
+            self._turn = _TURN
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    @override
+    def eof_received(self) -> bool | None:
+        self._caller.eof_received()
+        return None
+
+    @override
+    def pause_writing(self) -> None:
+        self._caller.pause_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        self._caller.resume_writing()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail(RequestRefused("the request's body broke off"))
+        self._caller.connection_lost(exc)
+
+    # ends
+
+    def _read_on(self) -> None:
+        """Read, unless the application has yet to take what was read."""
+        if self._left and self._unsent is None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _end(self) -> None:
+        """The body is over: the transport is the caller's connection's again, which reads the next request."""
+        self._transport.pause_reading()
+        self._transport.set_protocol(self._caller)
+        self._caller.passed_on()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.feed_from(None)
+            connection.uploaded()
+        self._body.feed_eof()  # which reads on
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
