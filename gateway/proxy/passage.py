@@ -30,10 +30,21 @@ _TURN: Final = 2 * 1024 * 1024
 """Bytes after which others have their turn: uvloop reads one connection up to 32 times while there is something to read."""
 
 
-class _Spare(threading.local):
-    """The buffer for the next read of this thread's loop. A read and its write are one step, so there is one for all bodies."""
+_SPARES: Final = 4
+"""Buffers kept for what is to come: new ones cost page faults."""
 
-    buffer: memoryview | None = None
+
+class _Spare(threading.local):
+    """Buffers for the reads of this thread's loop. A read and its write are one step, so there is one for all bodies that flow."""
+
+    def __init__(self) -> None:
+        self.buffers: list[memoryview] = []
+        """The last is the one to read into."""
+
+    def give_back(self, buffer: memoryview) -> None:
+        """All of ``buffer`` was sent."""
+        if len(self.buffers) < _SPARES:
+            self.buffers.append(buffer)
 
 
 _spare = _Spare()
@@ -89,7 +100,7 @@ class Passage(asyncio.BufferedProtocol):
     def caught_up(self) -> None:
         """The application has taken what was written, or has gone."""
         if self._unsent is not None and self._connection is not None and not self._connection.gone:
-            _spare.buffer = self._unsent
+            _spare.give_back(self._unsent)
         self._unsent = None
         self._read_on()
 
@@ -97,21 +108,19 @@ class Passage(asyncio.BufferedProtocol):
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
-        buffer = _spare.buffer
-        if buffer is None:
-            buffer = _spare.buffer = memoryview(bytearray(_SIZE))
+        buffers = _spare.buffers
+        if not buffers:
+            buffers.append(memoryview(bytearray(_SIZE)))
+        buffer = buffers[-1]
         return buffer[: self._left] if self._left < _SIZE else buffer
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
         self._left -= nbytes
         self._body.total_bytes += nbytes
-        if self._connection is not None:
-            buffer = _spare.buffer
-            assert buffer is not None
-            if not self._connection.write_from(buffer[:nbytes]):
-                self._unsent, _spare.buffer = buffer, None
-                self._transport.pause_reading()
+        if self._connection is not None and not self._connection.write_from(_spare.buffers[-1][:nbytes]):
+            self._unsent = _spare.buffers.pop()
+            self._transport.pause_reading()
         self._turn -= nbytes
         if not self._left:
             self._end()
