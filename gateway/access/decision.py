@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, assert_never
 
 from gateway.access.routes import Access, Route
 
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from gateway.identity import Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
+class Allow(NamedTuple):
     """The request may pass, as ``identity`` or as nobody."""
 
     identity: Identity | None
@@ -25,15 +24,17 @@ class SignIn:
 
 Verdict: TypeAlias = Allow | SignIn
 
+_AS_NOBODY: Final = Allow(None)
+_SIGN_IN: Final = SignIn()
+
 
 def decide(route: Route, identity: Identity | None) -> Verdict:
     """Judge a request by its route and by who is asking (None: nobody)."""
-    match route.access:
-        case Access.PUBLIC:
-            return Allow(None)
-        case Access.OPTIONAL:
-            return Allow(identity)
-        case Access.SIGNED_IN:
-            return SignIn() if identity is None else Allow(identity)
-        case _:
-            assert_never(route.access)
+    access = route.access
+    if access is Access.PUBLIC:
+        return _AS_NOBODY
+    if access is Access.OPTIONAL:
+        return Allow(identity)
+    if access is Access.SIGNED_IN:
+        return _SIGN_IN if identity is None else Allow(identity)
+    assert_never(access)

@@ -33,6 +33,10 @@ _HOW_TO_SEND = {
     _ORIGINAL_METHOD: "proxy_set_header X-Original-Method $request_method",
     _ORIGINAL_URL: "proxy_set_header X-Original-URL $scheme://$http_host$request_uri",
 }
+# Names are told apart by their length first: most headers are none of these.
+_LENGTHS = frozenset(map(len, _HOW_TO_SEND))
+_MOST_REMEMBERED = 1024
+"""Bytes of all values."""
 
 # Methods have case, and no registered one has a small letter (RFC 9110 section 9.1); the longest has 17 characters.
 _TOKEN = re.compile(r"[A-Z][A-Z-]{0,31}")
@@ -61,6 +65,11 @@ def original_request(headers: Sequence[tuple[bytes, bytes]], *, trusted: bool) -
     """
     if not trusted:
         raise ForwardAuthRefused("a check from a peer that is no trusted proxy: add its address to server.trusted_proxies")
+    told = tuple([pair for pair in headers if len(pair[0]) in _LENGTHS and pair[0].lower() in _HOW_TO_SEND])
+    return _remembered(told) if sum([len(value) for _, value in told]) <= _MOST_REMEMBERED else _read_told(told)
+
+
+def _read_told(headers: tuple[tuple[bytes, bytes], ...]) -> OriginalRequest:
     told = _told_once(headers)
     requests = [read(told) for name, read in ((_URI, _from_forwarded), (_ORIGINAL_URL, _from_original)) if name in told]
     match requests:
@@ -77,7 +86,10 @@ def original_request(headers: Sequence[tuple[bytes, bytes]], *, trusted: bool) -
             raise ForwardAuthRefused(f"neither X-Forwarded-Uri nor X-Original-URL: set one family ({_HOW_TO_SEND[_URI]})")
 
 
-@lru_cache(maxsize=1024)
+_remembered = lru_cache(maxsize=512)(_read_told)
+"""Proxies tell the same of every request for one target, and it means the same each time. A refusal is not remembered."""
+
+
 def forwarded_headers(origin: Origin, client: str, prefix: str = "") -> tuple[tuple[bytes, bytes], ...]:
     """What the app is told of the way here: X-Forwarded-For, -Proto, -Host, -Port, and the same once more as Forwarded (RFC 7239).
 
@@ -109,8 +121,6 @@ def _told_once(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, str]:
     told: dict[bytes, str] = {}
     for raw_name, value in headers:
         name = raw_name.lower()
-        if name not in _HOW_TO_SEND:
-            continue
         if name in told:
             raise ForwardAuthRefused(f"{name.decode()} more than once: let the proxy set it, not add to it ({_HOW_TO_SEND[name]})")
         if not value.isascii():

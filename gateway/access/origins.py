@@ -85,6 +85,7 @@ class Origins:
         self._origins = tuple(origins)
         self._by_url = {(origin.scheme, origin.host, origin.port): origin for origin in origins}
         self._by_host: dict[str, Origin] = {}
+        self._as_told = {(origin.scheme, origin.authority): origin for origin in origins}
         for origin in self._origins:
             for spelling in {origin.authority, f"{origin.host}:{origin.port}"}:
                 if self._by_host.setdefault(spelling, origin) != origin:
@@ -113,6 +114,9 @@ class Origins:
 
     def for_url(self, scheme: str, authority: str) -> Origin:
         """The origin of a forwarded ``scheme`` (``http`` or ``https``) and ``host[:port]``; raises as ``for_host`` does."""
+        as_told = self._as_told.get((scheme, authority))
+        if as_told is not None:
+            return as_told
         host_and_port = split_authority(authority)
         if host_and_port is None:
             raise HeadersRefused("a forwarded host that is not of the form host[:port]")

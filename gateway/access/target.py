@@ -12,7 +12,7 @@ browser, so a raw one is refused. A query is opaque: every printable ASCII chara
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.access.readings import has_dot_segment, has_overlong_ascii, is_below, readings
 from gateway.errors import TargetRefused, TargetTooLong
@@ -31,8 +31,7 @@ _MOST_READ_DIFFERENTLY = 64
 _NO_OTHER_READINGS: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """An accepted origin-form target; only ``canonical_target`` makes it.
 
     ``raw`` is ``path`` and, where ``query`` is not None, ``"?" + query``, exactly as sent. ``other_readings`` are the paths that a server
@@ -75,7 +74,7 @@ def is_own(target: Target, prefix: str) -> bool:
     """
     if is_below(target.path, prefix):
         return True
-    if any(is_below(reading, prefix) for reading in target.other_readings):
+    if target.other_readings and any(is_below(reading, prefix) for reading in target.other_readings):
         raise TargetRefused("a path that only another reading puts below the gateway's own prefix")
     return False
 

@@ -23,6 +23,7 @@ UNKNOWN_CLIENT = "unknown"
 _MOST_HOPS = 32
 _REMEMBERED = 4096
 _LONGEST_HOP = 64
+_LONGEST_REMEMBERED = 256
 
 _BRACKETED = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?")
 _V4_WITH_PORT = re.compile(r"([0-9.]++):[0-9]{1,5}")
@@ -35,6 +36,7 @@ class TrustedProxies:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     unix: bool = False
     _known: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _clients: dict[tuple[str, tuple[bytes, ...]], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return self.unix or bool(self.networks)
@@ -61,6 +63,17 @@ class TrustedProxies:
         one, and so do more than 32 hops. Of a chain of trusted proxies alone the left-most counts. Where nothing told an address:
         ``unknown``.
         """
+        asked = (peer or "", tuple(xff))
+        known = self._clients.get(asked)
+        if known is None:
+            known = self._client(peer, xff)
+            if sum(map(len, xff)) <= _LONGEST_REMEMBERED:
+                if len(self._clients) >= _REMEMBERED:
+                    self._clients.clear()
+                self._clients[asked] = known
+        return known
+
+    def _client(self, peer: str | None, xff: Sequence[bytes]) -> str:
         client = peer or ""
         if xff and self.trusts(peer):
             hops = _hops_from_the_right(xff)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.proxy.answer import AnswerHead
     from gateway.proxy.framing import Framing
+    from gateway.proxy.headers import HeaderRules
 
 MAX_INTERIM = 16
 """How many 1xx answers one exchange may have."""
@@ -38,6 +39,7 @@ class AnswerReader:
         "_method",
         "_on_hint",
         "_remaining",
+        "_rules",
         "_upgrade",
         "begun",
         "complete",
@@ -46,8 +48,9 @@ class AnswerReader:
         "surplus",
     )
 
-    def __init__(self, method: str, *, upgrade: bool, on_hint: Callable[[AnswerHead], None] | None) -> None:
+    def __init__(self, method: str, rules: HeaderRules, *, upgrade: bool, on_hint: Callable[[AnswerHead], None] | None) -> None:
         self._method = method
+        self._rules = rules
         self._upgrade = upgrade
         self._on_hint = on_hint
         self._interim = 0
@@ -109,7 +112,7 @@ class AnswerReader:
                 check_beginning(received)
                 self._buffer = received
                 return b""
-            head = read_answer_head(received[:end])
+            head = read_answer_head(received[:end], self._rules)
             received, searched = received[end:], 0
             if head.status >= _FIRST_FINAL or (head.status == _SWITCHING and self._upgrade):
                 break

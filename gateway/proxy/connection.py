@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.proxy.answer import AnswerHead
+    from gateway.proxy.framing import Framing
     from gateway.proxy.pool import Pool
     from gateway.proxy.upstream import Timeouts
 
@@ -31,6 +32,10 @@ _EARLIER: Final = 1
 
 _AHEAD: Final = 64 * 1024
 """Bytes of a body that are read before anybody takes them."""
+
+# An enumeration's members are slow to look up, and these are looked up many times for every request.
+_IDLE, _HEAD, _BODY, _DONE, _SWITCHED, _FAILED = State
+_CLOSE = Delimiter.CLOSE
 
 
 class UpstreamConnection(FlowControlled):
@@ -44,7 +49,7 @@ class UpstreamConnection(FlowControlled):
         self.made = loop.time()
         self.uses = 0
         self._poll: select.poll | None = None
-        self._state = State.IDLE
+        self._state = _IDLE
         self._waiter: asyncio.Future[None] | None = None
         self._failure: GatewayError | None = None
         self._lost = False
@@ -64,21 +69,18 @@ class UpstreamConnection(FlowControlled):
 
     # the exchange
 
-    def begin(self, method: str, head: bytes, *, uploading: bool, upgrade: bool, on_hint: Callable[[AnswerHead], None] | None) -> None:
-        """Send ``head`` (with what is there of the body) and await the answer.
-
-        ``uploading``: more of the body follows by ``write`` until ``uploaded``. ``upgrade``: a 101 is an answer. ``on_hint`` gets each 103.
-        """
+    def begin(self, sent: Sent, *, uploading: bool = False) -> None:
+        """Send a request (with what is there of its body) and await the answer; ``uploading``: more of the body follows by ``write``."""
         self._uploading = uploading
-        self._reader = AnswerReader(method, upgrade=upgrade, on_hint=on_hint)
-        self._sent = None if uploading or method not in IDEMPOTENT else Sent(method, head, upgrade, on_hint)
+        self._reader = AnswerReader(sent.method, sent.rules, upgrade=sent.upgrade, on_hint=sent.on_hint)
+        self._sent = None if uploading or sent.method not in IDEMPOTENT else sent
         self.uses += 1
-        if self._state is not State.IDLE:
+        if self._state is not _IDLE:
             return  # it failed between connecting and now: answer() tells
-        self._state = State.HEAD
+        self._state = _HEAD
         self._began = self._progress = self._loop.time()
         assert self._transport is not None
-        self._transport.write(head)
+        self._transport.write(sent.head)
 
     def uploaded(self) -> None:
         """The request's body was sent whole: from now on the upstream owes the answer."""
@@ -87,13 +89,18 @@ class UpstreamConnection(FlowControlled):
 
     async def answer(self) -> AnswerHead:
         """The final head (or the 101 that was asked for). Raises UpstreamFailed, UpstreamTimeout, or what ``fail`` was given."""
-        while self._state is State.HEAD and self._failure is None:
+        while self._state is _HEAD and self._failure is None:
             await self._wake()
         if self._failure is not None:
             raise self._failure
         assert self._reader is not None
         assert self._reader.head is not None
         return self._reader.head
+
+    @property
+    def framing(self) -> Framing:
+        """Where the body of the answer ends, once its head was read."""
+        return self._reader.framing if self._reader is not None else Delimiter.NOTHING
 
     def received(self) -> bytes:
         """What is there of the body and was not taken yet."""
@@ -103,7 +110,7 @@ class UpstreamConnection(FlowControlled):
     @property
     def complete(self) -> bool:
         """Whether the answer was received whole."""
-        return self._state is State.DONE
+        return self._state is _DONE
 
     def pour_into(self, take: Callable[[bytes], bool], *, broken: Callable[[], None]) -> None:
         """Hand each piece of the body to ``take`` as it comes; ``take`` returns True when it must be left alone until ``resume``.
@@ -122,7 +129,7 @@ class UpstreamConnection(FlowControlled):
 
     async def flowed(self) -> bool:
         """Wait for the body's end (True) or for ``take`` to hold back (False). Raises when the exchange fails."""
-        while self._state is State.BODY and not self._held:
+        while self._state is _BODY and not self._held:
             await self._wake()
         if self._failure is not None:
             raise self._failure
@@ -131,14 +138,14 @@ class UpstreamConnection(FlowControlled):
     def switch(self) -> tuple[asyncio.Transport, bytes]:
         """After a 101: the transport, now somebody else's, and the bytes that came behind the head."""
         assert self._transport is not None
-        self._state = State.SWITCHED
+        self._state = _SWITCHED
         return self._transport, self.received()
 
     def fail(self, failure: GatewayError) -> None:
         """End the exchange. The first failure is the one that counts; the connection is dropped with what was not sent."""
-        if self._state in (State.FAILED, State.DONE, State.SWITCHED):
+        if self._state in (_FAILED, _DONE, _SWITCHED):
             return
-        self._state = State.FAILED
+        self._state = _FAILED
         self._failure = failure
         self.close()
         self._set(self._waiter)
@@ -164,58 +171,61 @@ class UpstreamConnection(FlowControlled):
         return self._sent if given_up else None
 
     @property
+    def age(self) -> float:
+        """Seconds since it was made."""
+        return self._loop.time() - self.made
+
+    @property
     def reusable(self) -> bool:
         """Whether another exchange may follow: this one ended cleanly, on both sides, and nothing came after it."""
         reader = self._reader
         head = None if reader is None else reader.head
         return (
-            self._state is State.DONE
+            self._state is _DONE
             and reader is not None
             and head is not None
             and not (reader.surplus or self._surplus or self._uploading or self._write_paused or self._held)
-            and reader.framing is not Delimiter.CLOSE
+            and reader.framing is not _CLOSE
             and not (head.http10 or head.closes)
             and (head.kept is None or head.kept > _EARLIER)
             and self._transport is not None
             and not self._transport.is_closing()
         )
 
-    def rest(self, now: float, *, seconds: float) -> None:
+    def rest(self, seconds: float) -> None:
         """After an exchange that left it ``reusable``: wait for the next one, for ``seconds`` or as long as the upstream told."""
         assert self._reader is not None
         assert self._reader.head is not None
         kept = self._reader.head.kept
-        self._expires = now + (seconds if kept is None else min(seconds, kept - _EARLIER))
-        self._state = State.IDLE
+        self._expires = self._loop.time() + (seconds if kept is None else min(seconds, kept - _EARLIER))
+        self._state = _IDLE
         self._reset()
         if self._poll is None:
             assert self._transport is not None
             self._poll = select.poll()
             self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
-    def fit(self, now: float) -> bool:
+    def fit(self) -> bool:
         """Whether a connection that rested may carry an exchange: the kernel holds no byte and no end of it that nobody has seen yet."""
-        return self._state is State.IDLE and now < self._expires and self._poll is not None and not self._poll.poll(0)
+        return self._state is _IDLE and self._loop.time() < self._expires and self._poll is not None and not self._poll.poll(0)
 
     def check(self, now: float) -> None:
         """Fail an exchange that takes too long, and drop a connection that rested for long enough."""
         state = self._state
-        if state is State.HEAD or state is State.BODY:
+        if state is _HEAD or state is _BODY:
             timeouts = self.timeouts
-            if self._progress + (timeouts.head if state is State.HEAD and not self._uploading else timeouts.idle) <= now:
-                self.fail(
-                    UpstreamTimeout("the upstream did not answer in time" if state is State.HEAD else "the answer's body stood still")
-                )
+            if self._progress + (timeouts.head if state is _HEAD and not self._uploading else timeouts.idle) <= now:
+                self.fail(UpstreamTimeout("the upstream did not answer in time" if state is _HEAD else "the answer's body stood still"))
             elif timeouts.total is not None and self._began + timeouts.total <= now:
                 self.fail(UpstreamTimeout("the exchange took longer than it may"))
-        elif state is State.IDLE and self._poll is not None and self._expires <= now:
+        elif state is _IDLE and self._poll is not None and self._expires <= now:
             self.close()
 
     # what asyncio calls
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._state is State.HEAD or self._state is State.BODY:
+        if self._state is _HEAD or self._state is _BODY:
             assert self._reader is not None
             try:
                 body = self._reader.feed(data)
@@ -242,8 +252,8 @@ class UpstreamConnection(FlowControlled):
     # reading
 
     def _received(self, reader: AnswerReader, body: bytes) -> None:
-        if self._state is State.HEAD and reader.head is not None:
-            self._state = State.BODY
+        if self._state is _HEAD and reader.head is not None:
+            self._state = _BODY
             self._set(self._waiter)
         if body and self._take is None:
             self._pieces.append(body)
@@ -259,13 +269,13 @@ class UpstreamConnection(FlowControlled):
             self._progress = self._loop.time()
 
     def _end(self) -> None:
-        self._state = State.DONE
+        self._state = _DONE
         self._set(self._waiter)
 
     def _end_of_stream(self, *, orderly: bool) -> None:
-        if self._state is State.IDLE:
+        if self._state is _IDLE:
             self.fail(UpstreamFailed("the upstream closed the connection"))
-        elif self._state is State.HEAD or self._state is State.BODY:
+        elif self._state is _HEAD or self._state is _BODY:
             assert self._reader is not None
             self._lost = True
             try:

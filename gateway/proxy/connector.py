@@ -70,10 +70,9 @@ class Upstream:
 
     def take(self) -> UpstreamConnection | None:
         """An idle connection at once, if the address to take has one: the cheap way, without waiting."""
-        now = asyncio.get_running_loop().time()
         self._turn += 1
-        pool = self._only or self._choose(now, ())
-        connection = pool.take(now)
+        pool = self._only or self._choose(asyncio.get_running_loop().time(), ())
+        connection = pool.take()
         if connection is not None:
             connection.timeouts = self.timeouts
         return connection
@@ -113,7 +112,7 @@ class Upstream:
             raise failure
         self.release(connection)
         fresh = await self.acquire(fresh=True)
-        fresh.begin(sent.method, self.addressed(sent.head, fresh), uploading=False, upgrade=sent.upgrade, on_hint=sent.on_hint)
+        fresh.begin(sent._replace(head=self.addressed(sent.head, fresh)))
         return fresh
 
     def release(self, connection: UpstreamConnection) -> None:

@@ -33,7 +33,8 @@ class Relayed(web.StreamResponse):
     """What ``forward`` returns to aiohttp: an answer that has left already, known by its status and length for the access log."""
 
     def __init__(self, status: int, *, body_length: int, keep_alive: bool) -> None:
-        super().__init__(status=status)
+        # Not the library's own beginning: it makes room for headers and cookies that this answer does not have any more.
+        self._status = status
         self._relayed_length = body_length
         self._keeps = keep_alive
 

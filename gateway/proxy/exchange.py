@@ -9,18 +9,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.proxy.answer import AnswerHead
+    from gateway.proxy.headers import HeaderRules
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """What may be sent twice (RFC 9110 section 9.2.2), less what never gets here."""
 
 
 class Sent(NamedTuple):
-    """A request whose every byte was sent at once, and which means the same when it comes twice."""
+    """A request on its way up: its head (with what was there of its body), and how its answer is to be read.
+
+    ``upgrade``: a 101 is an answer. ``on_hint`` gets each 103.
+    """
 
     method: str
     head: bytes
-    upgrade: bool
-    on_hint: Callable[[AnswerHead], None] | None
+    rules: HeaderRules
+    upgrade: bool = False
+    on_hint: Callable[[AnswerHead], None] | None = None
 
 
 class State(Enum):

@@ -23,6 +23,8 @@ class Treatment(Enum):
 
     PASS = "pass"  # noqa: S105 - no password
     DROP = "drop"
+    TOLD = "told"
+    """Dropped as well, and kept for whoever believes what a proxy in front of us tells."""
     REFUSE = "refuse"
     ONCE = "once"
     HOST = "host"
@@ -50,8 +52,10 @@ class HeaderRules:
     own_prefixes: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
     treatments: dict[bytes, Treatment] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What ``treatment`` said, by name as it was written."""
-    answer_treatments: dict[bytes, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The same for headers of answers; ``answer_headers`` keeps it."""
+    answer_lines: dict[bytes, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What lines of answers' headers say, by their bytes; ``answer_lines`` keeps it."""
+    own_cookies: dict[bytes, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Whether a cookie is ours, by what stands before its value; ``own_cookies`` keeps it."""
 
     def __post_init__(self) -> None:
         """Derive the lower-cased names of the own cookies: browsers tell their case apart, applications often do not."""
@@ -93,6 +97,9 @@ _SPECIAL = {
     b"trailer": Treatment.DROP,
     b"http2-settings": Treatment.DROP,
 }
+_TOLD = frozenset(
+    b"x-forwarded-for x-forwarded-method x-forwarded-proto x-forwarded-host x-forwarded-uri x-original-method x-original-url".split()
+)
 _ALWAYS_OURS = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"})
 """No configuration can make these identity headers: framing and routing come first."""
 _SPECIAL_FOLDED = frozenset(fold(name) for name in _SPECIAL)
@@ -124,6 +131,8 @@ def _treatment(name: bytes, reserved: frozenset[bytes]) -> Treatment:  # noqa: P
     special = _SPECIAL.get(lower)
     if special is not None and lower in _ALWAYS_OURS:
         return special
+    if lower in _TOLD:
+        return Treatment.TOLD
     folded = fold(name)
     if folded in reserved:
         return Treatment.DROP

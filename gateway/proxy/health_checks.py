@@ -10,6 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import UpstreamBusy, UpstreamFailed
+from gateway.proxy.exchange import Sent
+from gateway.proxy.headers import HeaderRules
 from gateway.proxy.upstream import Timeouts
 from gateway.telemetry import logs
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from gateway.proxy.upstream import HealthCheck
 
 HEALTHY: Final = range(200, 400)
+
+_NO_RULES: Final = HeaderRules(reserved=frozenset(), cookie_names=frozenset())
+"""The answer is passed to nobody."""
 
 log = logs.get("proxy")
 
@@ -42,7 +47,7 @@ async def _told(pool: Pool, check: HealthCheck, host: str | None) -> bool | None
         async with asyncio.timeout(check.timeout):
             connection = await pool.acquire(timeouts, fresh=True)
             try:
-                connection.begin("GET", head, uploading=False, upgrade=False, on_hint=None)
+                connection.begin(Sent("GET", head, _NO_RULES))
                 return (await connection.answer()).status in HEALTHY
             finally:
                 pool.release(connection)

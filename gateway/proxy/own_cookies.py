@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.proxy.headers import MEMO_NAME_LENGTH, MEMO_NAMES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,8 +30,17 @@ _OF_CERTAIN_CACHES = frozenset({b"surrogate-control", b"x-accel-expires", b"edge
 
 def is_own(pair: bytes, rules: HeaderRules) -> bool:
     """Whether ``name=value`` (or what stands for it) is one of the gateway's cookies."""
-    name = pair.lstrip(_NOT_IN_NAMES + b"=").partition(b"=")[0].strip(_NOT_IN_NAMES).lower()
-    return name in rules.own_exact or (bool(rules.own_prefixes) and name.startswith(rules.own_prefixes))
+    # Names are few and come again, so the answers are remembered (bounded). A pair that begins with "=" has its name behind it.
+    before = pair[: pair.find(b"=") + 1]
+    known = rules.own_cookies.get(before)
+    if known is None:
+        name = pair.lstrip(_NOT_IN_NAMES + b"=").partition(b"=")[0].strip(_NOT_IN_NAMES).lower()
+        known = name in rules.own_exact or (bool(rules.own_prefixes) and name.startswith(rules.own_prefixes))
+        if before.strip(_NOT_IN_NAMES + b"=") and len(before) <= MEMO_NAME_LENGTH:
+            if len(rules.own_cookies) >= MEMO_NAMES:
+                rules.own_cookies.clear()
+            rules.own_cookies[before] = known
+    return known
 
 
 def without_own(value: bytes, rules: HeaderRules) -> bytes:
@@ -54,7 +65,7 @@ def with_own(head: bytes, answer: AnswerHead, cookie: Callable[[], str | None]) 
     ``Cache-Control: private`` of ours; ``cookie`` is not called then.
     """
     # With headers that Connection nominates, what the caller gets is not what is read here.
-    passes = answer.status >= 200 and answer.status not in _COMBINED and not answer.connection  # noqa: PLR2004 - a status code
+    passes = answer.status >= 200 and answer.status not in _COMBINED and not answer.nominates  # noqa: PLR2004 - a status code
     caching = _caching(answer) if passes else None
     value = None if caching is None else cookie()
     if value is None or caching is None:

@@ -77,12 +77,12 @@ class Pool:
         limits = (timeouts.head, timeouts.idle, *(() if timeouts.total is None else (timeouts.total,)))
         self._tick = min(self._tick, *(limit / 4 for limit in limits))
 
-    def take(self, now: float) -> UpstreamConnection | None:
-        """An idle connection that is fit for an exchange, at once; None when there is none. ``now`` is the loop's time."""
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection that is fit for an exchange, at once; None when there is none."""
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.fit(now):
+            if connection.fit():
                 return connection
             self._drop(connection)
         return None
@@ -92,9 +92,8 @@ class Pool:
 
         Raises UpstreamFailed or UpstreamTimeout when none can be opened, UpstreamBusy when none becomes free.
         """
-        loop = asyncio.get_running_loop()
         if not fresh:
-            taken = self.take(loop.time())
+            taken = self.take()
             if taken is not None:
                 return taken
         elif self._idle and self.connections >= self._limits.connections:
@@ -104,7 +103,7 @@ class Pool:
         else:
             given = await self._wait(timeouts.connect)
             if given is not None:
-                if not fresh and given.fit(loop.time()):
+                if not fresh and given.fit():
                     return given
                 self._counted.discard(given)
                 given.close()
@@ -116,14 +115,10 @@ class Pool:
         if connection not in self._counted:
             connection.close()
             return
-        if not connection.reusable or self._closed:
+        if not connection.reusable or self._closed or connection.age >= self._limits.age:
             self._drop(connection)
             return
-        now = asyncio.get_running_loop().time()
-        if now - connection.made >= self._limits.age:
-            self._drop(connection)
-            return
-        connection.rest(now, seconds=self._limits.idle)
+        connection.rest(self._limits.idle)
         waiter = self._next_waiter()
         if waiter is not None:
             waiter.set_result(connection)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import GatewayError, UpstreamFailed
 from gateway.proxy.answer_headers import response_head
 from gateway.proxy.downstream import Downstream, Relayed
+from gateway.proxy.exchange import Sent
 from gateway.proxy.framing import Delimiter
 from gateway.proxy.held import OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
 from gateway.proxy.own_cookies import with_own
@@ -25,7 +26,7 @@ from gateway.proxy.websocket_frames import FrameFollower
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from aiohttp import web
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.proxy.framing import Framing
     from gateway.proxy.headers import HeaderRules
     from gateway.proxy.held import Hold
+    from gateway.proxy.request_headers import RequestHeaders
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWITCHING = 101
@@ -42,14 +44,15 @@ _WEBSOCKET_ALONE = TunnelRules()
 log = logs.get("proxy")
 
 
-async def forward(  # noqa: PLR0913 - what an allowed request is made of
+async def forward(  # noqa: C901, PLR0912, PLR0913 - what an allowed request is made of, from top to bottom
     request: web.BaseRequest,
     upstream: Upstream,
+    headers: RequestHeaders,
     *,
     target: str,
     host: bytes | None = None,
-    identity: Sequence[tuple[bytes, bytes]],
-    forwarded: Sequence[tuple[bytes, bytes]],
+    identity: bytes,
+    forwarded: bytes,
     rules: HeaderRules,
     hold: Hold = hold_nothing,
     tunnels: TunnelRules = _WEBSOCKET_ALONE,
@@ -57,8 +60,8 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
 ) -> web.StreamResponse:
     """Forward ``request`` to ``upstream`` and relay the answer to the caller; return an answer that has nothing left to send.
 
-    ``target`` (raw path and query) goes upstream byte for byte. ``host`` replaces the caller's Host when not None. ``identity`` and
-    ``forwarded`` are headers of the gateway's, set last; their names must be reserved by ``rules``. ``hold`` is called with
+    ``headers`` are the request's, as they were read. ``target`` (raw path and query) goes upstream byte for byte. ``host`` replaces the
+    caller's Host when not None. ``identity`` and ``forwarded`` are headers of the gateway's (``our_headers``). ``hold`` is called with
     whatever outlives its first write (a tunnel, a long answer, an upload) and returns what to call when that is over. ``tunnels`` says
     which upgrades pass. The Origin of a WebSocket is the server's to check before (``websocket.asks_for_websocket`` says when).
     ``own_cookie`` is asked for a Set-Cookie of the gateway's when the answer's head is here (``own_cookies.with_own``).
@@ -72,7 +75,7 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     """
     downstream = Downstream(request)
     upgrade = None
-    if "Upgrade" in request.headers:
+    if headers.upgrade:
         upgrade = read_upgrade(request.method, request.raw_headers, tunnels, http10=downstream.http10)
     if upgrade is not None and not upgrade.supported:
         downstream.start(UPGRADE_REQUIRED, 0, b"", complete=True)
@@ -80,8 +83,7 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     head = request_head(
         request.method,
         target,
-        request.raw_headers,
-        rules=rules,
+        headers,
         identity=identity,
         forwarded=forwarded,
         host=host or upstream.host,
@@ -95,17 +97,16 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
     forget = None
     try:
         forget = hold(OpenExchange(downstream, request.content)) if body is None else None
-        connection.begin(
+        sent = Sent(
             request.method,
             upstream.addressed(head.raw + body if body else head.raw, connection),
-            uploading=body is None,
-            upgrade=upgrade is not None,
-            on_hint=lambda hint: downstream.interim(
-                response_head(hint, rules=rules, framing=Delimiter.NOTHING, keep_alive=True, now=0.0),
-            ),
+            rules,
+            upgrade is not None,
+            lambda hint: downstream.interim(response_head(hint, framing=Delimiter.NOTHING, keep_alive=True, now=0.0)),
         )
+        connection.begin(sent, uploading=body is None)
         if body is None:
-            if head.expects_continue:
+            if headers.expects_continue:
                 downstream.interim(_CONTINUE)
             sending = asyncio.create_task(send_body(request, connection, head.framing))
         try:
@@ -118,12 +119,18 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
             if downstream.gone:
                 return Relayed(_SWITCHING, body_length=0, keep_alive=False)
             upstream.detach(connection)
-            return await _tunnel(request, connection, answer, rules, upgrade, hold, tunnels.idle)
+            return await _tunnel(request, connection, answer, upgrade, hold, tunnels.idle)
         # A body still on its way, or an upgrade that was not made: what follows on this connection is in doubt, so nothing does.
-        keep_alive = (
-            request.keep_alive and not downstream.http10 and request.content.is_eof() and upgrade is None and not head.upgrade_dropped
-        )
-        return await _relay(connection, downstream, answer, request, rules, hold, own_cookie, keep_alive=keep_alive)
+        keep_alive = request.keep_alive and not downstream.http10 and not headers.upgrade and request.content.is_eof()
+        framing = _framing_down(connection.framing, http10=downstream.http10)
+        raw = response_head(answer, framing=framing, keep_alive=keep_alive, now=time.time())
+        if own_cookie is not None:
+            raw = with_own(raw, answer, own_cookie)
+        if connection.complete:
+            downstream.start(raw, framing, connection.received(), complete=True)
+        elif not await _relay_rest(connection, downstream, raw, framing, hold(_open_answer(request, downstream, answer))):
+            keep_alive = False
+        return Relayed(answer.status, body_length=downstream.length, keep_alive=keep_alive)
     finally:
         if forget is not None:
             forget()
@@ -133,34 +140,19 @@ async def forward(  # noqa: PLR0913 - what an allowed request is made of
         upstream.release(connection)
 
 
-async def _relay(  # noqa: PLR0913, PLR0917 - two connections and what is known of the answer
-    connection: UpstreamConnection,
-    downstream: Downstream,
-    answer: AnswerHead,
-    request: web.BaseRequest,
-    rules: HeaderRules,
-    hold: Hold,
-    own_cookie: Callable[[], str | None] | None,
-    *,
-    keep_alive: bool,
-) -> web.StreamResponse:
-    framing = _framing_down(answer.framing(request.method), http10=downstream.http10)
-    head = response_head(answer, rules=rules, framing=framing, keep_alive=keep_alive, now=time.time())
-    if own_cookie is not None:
-        head = with_own(head, answer, own_cookie)
-    if connection.complete:
-        downstream.start(head, framing, connection.received(), complete=True)
-    else:
-        forget = hold(_open_answer(request, downstream, answer))
-        try:
-            downstream.start(head, framing, connection.received(), complete=False)
-            if not await _pour(connection, downstream):
-                downstream.abort()
-                return Relayed(answer.status, body_length=downstream.length, keep_alive=False)
-        finally:
-            forget()
-        downstream.finish()
-    return Relayed(answer.status, body_length=downstream.length, keep_alive=keep_alive)
+async def _relay_rest(
+    connection: UpstreamConnection, downstream: Downstream, head: bytes, framing: Framing, forget: Callable[[], None]
+) -> bool:
+    """Relay an answer of which more is to come; False when it broke off. ``forget`` is called when it is over."""
+    try:
+        downstream.start(head, framing, connection.received(), complete=False)
+        if not await _pour(connection, downstream):
+            downstream.abort()
+            return False
+    finally:
+        forget()
+    downstream.finish()
+    return True
 
 
 async def _pour(connection: UpstreamConnection, downstream: Downstream) -> bool:
@@ -188,7 +180,7 @@ def _open_answer(request: web.BaseRequest, downstream: Downstream, answer: Answe
 
 def _framing_down(up: Framing, *, http10: bool) -> Framing:
     """How the caller gets a body that came framed as ``up``: one of unknown length in chunks, which HTTP/1.0 does not know."""
-    if isinstance(up, int) or up is Delimiter.NOTHING:
+    if up is Delimiter.NOTHING or isinstance(up, int):
         return up
     return Delimiter.CLOSE if http10 else Delimiter.CHUNKS
 
@@ -197,12 +189,11 @@ async def _tunnel(  # noqa: PLR0913, PLR0917 - what becomes a tunnel, and what i
     request: web.BaseRequest,
     connection: UpstreamConnection,
     answer: AnswerHead,
-    rules: HeaderRules,
     upgrade: Upgrade,
     hold: Hold,
     idle: float,
 ) -> web.StreamResponse:
-    head = response_head(answer, rules=rules, framing=Delimiter.NOTHING, keep_alive=True, now=time.time(), upgrade=upgrade.protocol)
+    head = response_head(answer, framing=Delimiter.NOTHING, keep_alive=True, now=time.time(), upgrade=upgrade.protocol)
     transport, early = connection.switch()
     tunnel = Tunnel(request.protocol, transport, frames=FrameFollower() if upgrade.handshake is not None else None, idle=idle)
     forget = hold(tunnel)

@@ -10,7 +10,6 @@ from aiohttp import web
 
 from gateway.errors import MethodRefused, RouteMissing
 from gateway.server.browser_sessions import BrowserSessions
-from gateway.server.endpoints.auth import auth
 from gateway.server.endpoints.callback import callback
 from gateway.server.endpoints.sign_out import ask, sign_out
 from gateway.server.endpoints.signed_out import signed_out
@@ -25,17 +24,16 @@ if TYPE_CHECKING:
 
     Endpoint = Callable[[Parts, web.Request], Awaitable[web.StreamResponse]]
 
-ANY = "*"
-
 ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = {
     "/start": {"GET": start},
     "/callback": {"GET": callback},
-    "/auth": {ANY: auth},
     "/userinfo": {"GET": userinfo},
     "/sign_out": {"GET": ask, "POST": sign_out},
     "/signed_out": {"GET": signed_out},
 }
 """Path under the prefix, method, endpoint. The callback has no HEAD: one would be a way to spend a login unseen."""
+CHECK = "/auth"
+"""The forward-auth check, for any method. The entry answers it: it needs neither router nor session middleware."""
 
 
 def build_application(parts: Parts) -> web.Application:
@@ -53,10 +51,12 @@ def check_endpoint(path: str, method: str) -> None:
 
     ``path`` is the raw path under the prefix. Raises RouteMissing and MethodRefused.
     """
+    if path == CHECK:
+        return
     methods = ENDPOINTS.get(path)
     if methods is None:
         raise RouteMissing("no such endpoint of ours")
-    if ANY not in methods and method not in methods:
+    if method not in methods:
         raise MethodRefused(f"method {method} at an endpoint of ours", allow=tuple(methods))
 
 

@@ -12,22 +12,22 @@ from aiohttp import web
 
 from gateway.access.caller import is_navigation
 from gateway.access.decision import Allow, SignIn, decide
-from gateway.access.forwarded import forwarded_headers
 from gateway.access.identity_headers import identity_headers
 from gateway.access.rewriting import rewritten
 from gateway.access.routes import Access
 from gateway.access.target import is_own
 from gateway.errors import GatewayError, RequestRefused, RouteMissing, VersionRefused
 from gateway.proxy.relay import forward
+from gateway.proxy.request_head import our_headers
 from gateway.proxy.websocket import asks_for_websocket
 from gateway.server import refusals
-from gateway.server.application import check_endpoint
+from gateway.server.application import CHECK, check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.endpoints.auth import auth
 from gateway.server.login import ask_to_sign_in, send_to_provider
 from gateway.server.peers import client_of, share_of
 from gateway.server.reissuing import reissued
-from gateway.server.rendered import rendered_identity
+from gateway.server.rendered import rendered_forwarded, rendered_identity
 from gateway.server.sites import check_origin
 from gateway.session.sessions import Found
 from gateway.telemetry import logs
@@ -51,7 +51,7 @@ class Entry:
         self._endpoints = endpoints
         self._prefix = parts.settings.server.prefix
         self._callback = self._prefix + "/callback"
-        self._check = self._prefix + "/auth"
+        self._check = self._prefix + CHECK
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every failure becomes its one answer here."""
@@ -68,15 +68,16 @@ class Entry:
 
     async def _journey(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = self._parts
-        asked = read_request(request)
+        asked = read_request(request, parts.header_rules)
         if is_own(asked.target, self._prefix):
-            return await self._own_endpoint(request, asked.target.path)
+            return await self._own_endpoint(request, asked)
 
-        site = parts.sites[parts.settings.server.origins.for_host(asked.host)]
-        route = parts.settings.routes.match(site.origin.authority, asked.target)
+        site = parts.site_for_host(asked.host)
+        route = parts.settings.routes.match(site.authority, asked.target)
         found = None
         if route.access is not Access.PUBLIC:
-            found = parts.sessions.cached(asked.cookies, site.names) or await parts.sessions.find(asked.cookies, site.names)
+            cookies = asked.headers.cookies
+            found = parts.sessions.cached(cookies, site.names) or await parts.sessions.find(cookies, site.names)
         if isinstance(found, Found) and route.index in parts.token_routes and parts.clock() >= found.tokens_until:
             found = await parts.sessions.renewed(found)
         session = found if isinstance(found, Found) else None
@@ -88,7 +89,7 @@ class Entry:
                     return _closing_if_unread(request, ask_to_sign_in(site))
                 return _closing_if_unread(
                     request,
-                    await send_to_provider(parts, site, wanted=asked.target.raw, cookies=asked.cookies, replaces=None),
+                    await send_to_provider(parts, site, wanted=asked.target.raw, cookies=asked.headers.cookies, replaces=None),
                 )
             case Allow():
                 return await self._forward(request, asked, site, route, session if verdict.identity is not None else None)
@@ -96,25 +97,26 @@ class Entry:
                 assert_never(verdict)
 
     async def _forward(self, request: web.BaseRequest, asked: Asked, site: Site, route: Route, session: Found | None) -> web.StreamResponse:
-        parts = self._parts
+        parts, headers, rules = self._parts, asked.headers, self._parts.header_rules
         upstream = parts.upstreams[route.index]
         if upstream is None:
             raise RouteMissing(f"route {route.path} has no upstream: it is for forward-auth alone")
-        if session is not None and "Upgrade" in request.headers and asks_for_websocket(request.raw_headers):
+        if session is not None and headers.upgrade and asks_for_websocket(request.raw_headers):
             check_origin(request, site)
-        client = client_of(request, parts.settings.server.trusted_proxies)
+        client = client_of(request, headers.told, parts.settings.server.trusted_proxies)
         own_cookie = None
         if session is not None and parts.keyring.has_older and request.method == "GET" and is_navigation("GET", request.headers):
-            own_cookie = partial(reissued, parts, site, session, asked.cookies)
+            own_cookie = partial(reissued, parts, site, session, headers.cookies)
         whole = None if request.content.is_eof() else _count_upload(request, upstream, client, parts)
         try:
             return await forward(
                 request,
                 upstream,
+                headers,
                 target=(rewritten(asked.target, route) if route.strip_prefix or route.add_prefix else asked.target).raw,
-                identity=() if session is None else await self._identity(session, route),
-                forwarded=forwarded_headers(site.origin, client, route.path.removesuffix("/") if route.strip_prefix else ""),
-                rules=parts.header_rules,
+                identity=b"" if session is None else await self._identity(session, route),
+                forwarded=rendered_forwarded(site, client, route.path.removesuffix("/") if route.strip_prefix else "", rules),
+                rules=rules,
                 hold=partial(parts.live.hold, session),
                 tunnels=parts.settings.tunnels[route.index],
                 own_cookie=own_cookie,
@@ -123,16 +125,16 @@ class Entry:
             if whole is not None:
                 whole()
 
-    async def _identity(self, session: Found, route: Route) -> tuple[tuple[bytes, bytes], ...]:
+    async def _identity(self, session: Found, route: Route) -> bytes:
         parts = self._parts
         if route.index not in parts.token_routes:
-            return rendered_identity(session, route.index, route.identity)
+            return rendered_identity(session, route.index, route.identity, parts.header_rules)
         tokens = await parts.sessions.tokens(session.handle)
-        return identity_headers(
-            session.session.identity, route.identity, None if tokens is None else (tokens.access_token, tokens.id_token)
-        )
+        sent = None if tokens is None else (tokens.access_token, tokens.id_token)
+        return our_headers(identity_headers(session.session.identity, route.identity, sent), parts.header_rules)
 
-    async def _own_endpoint(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _own_endpoint(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
+        path = asked.target.path
         check_endpoint(path.removeprefix(self._prefix), request.method)
         try:
             if path == self._callback:
@@ -140,12 +142,11 @@ class Entry:
                 return await self._parts.detached.shielded(self._endpoints(request))
             if path == self._check:
                 # Asked about every request of an app, and in need of neither router nor aiohttp_session.
-                response = await auth(self._parts, request)
-            else:
-                response = await self._endpoints(request)
+                return await auth(self._parts, request, asked.headers)
+            response = await self._endpoints(request)
         except web.HTTPException as other:
             raise RequestRefused(f"the endpoints' application answered {other.status}") from other
-        if "Upgrade" in request.headers or not request.content.is_eof():
+        if asked.headers.upgrade or not request.content.is_eof():
             response.force_close()
         return response
 

@@ -7,7 +7,7 @@ URI and its return rules meet, so none of them can be taken from a request.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.access.return_to import ReturnRules
@@ -36,11 +36,14 @@ class Site:
     """One public origin: everything that derives from it, and from nothing in a request."""
 
     origin: Origin
+    authority: str
     names: CookieNames
     redirect_uri: str
     signed_out_uri: str
     start_uri: str
     return_rules: ReturnRules
+    forwarded: dict[tuple[str, str], bytes] = field(default_factory=dict, compare=False, repr=False)
+    """X-Forwarded headers as lines, by client and prefix; ``rendered`` keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,18 @@ class Parts:
     left_tokens: LeftTokens
     admin_token: AdminToken
     clock: Callable[[], float]
+    by_host: dict[str, Site] = field(default_factory=dict, compare=False, repr=False)
+    """Sites by their authority, which is how browsers write Host; ``site_for_host`` fills it."""
+
+    def site_for_host(self, host: str) -> Site:
+        """The site that a Host header's value names; raises as ``Origins.for_host``."""
+        site = self.by_host.get(host)
+        if site is None:
+            origin = self.settings.server.origins.for_host(host)
+            site = self.sites[origin]
+            if host == origin.authority:
+                self.by_host[host] = site
+        return site
 
     def reload_secrets(self, settings: Settings) -> None:
         """Take the keys, the client secret and the admin token of freshly read settings; everything else stays as it is."""
@@ -124,6 +139,7 @@ def _site(origin: Origin, settings: Settings) -> Site:
     endpoints = origin.text + settings.server.prefix
     return Site(
         origin=origin,
+        authority=origin.authority,
         names=CookieNames.for_origin(origin.text, suffix=settings.server.cookie_suffix),
         redirect_uri=endpoints + "/callback",
         signed_out_uri=endpoints + "/signed_out",

@@ -28,11 +28,14 @@ def is_believed(request: web.BaseRequest, proxies: TrustedProxies) -> bool:
     return proxies.trusts(request.remote) and not _is_unnamed(request)
 
 
-def client_of(request: web.BaseRequest, proxies: TrustedProxies) -> str:
-    """The address that ``request`` came from, past the proxies that are trusted; ``unknown`` where nothing told one."""
+def client_of(request: web.BaseRequest, told: Sequence[tuple[bytes, bytes]], proxies: TrustedProxies) -> str:
+    """The address that ``request`` came from, past the proxies that are trusted; ``unknown`` where nothing told one.
+
+    ``told`` are the headers that a proxy may have set (``RequestHeaders.told``).
+    """
     lines: Sequence[bytes] = ()
-    if proxies and not _is_unnamed(request):
-        lines = [value for name, value in request.raw_headers if len(name) == _XFF_LENGTH and name.lower() == _XFF]
+    if told and proxies and not _is_unnamed(request):
+        lines = [value for name, value in told if len(name) == _XFF_LENGTH and name.lower() == _XFF]
     return proxies.client(request.remote, lines)
 
 

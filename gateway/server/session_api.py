@@ -70,7 +70,7 @@ class SessionApi:
         token = self._parts.admin_token
         if not token.is_set:
             return _answer(404, {"error": "session_api_off", "message": OFF})
-        target = read_request(request).target
+        target = read_request(request, self._parts.header_rules).target
         if not token.admits(request.raw_headers):
             actor.refused("token_refused")
             return _answer(401, {"error": "token_refused", "message": UNAUTHORIZED}, {"WWW-Authenticate": 'Bearer realm="sessions"'})

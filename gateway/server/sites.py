@@ -19,7 +19,7 @@ def site_of(parts: Parts, request: web.BaseRequest) -> Site:
         HostUnknown: the Host is none of ``server.public_url``.
         HeadersRefused: it is not a valid host.
     """
-    return parts.sites[parts.settings.server.origins.for_host(request.headers.get("Host", ""))]
+    return parts.site_for_host(request.headers.get("Host", ""))
 
 
 def check_origin(request: web.BaseRequest, site: Site) -> None:

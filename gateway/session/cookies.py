@@ -54,6 +54,14 @@ def cookie_pairs(headers: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
     ``HeadersRefused`` for more than ``MAX_LINES`` octets, control characters and bytes that are no UTF-8 (CK-17).
     """
+    for line in _checked_lines(headers):
+        for pair in line.split(b";"):
+            name, equals, value = pair.strip(_BLANKS).partition(b"=")
+            if equals and name:
+                yield name, value
+
+
+def _checked_lines(headers: Iterable[bytes]) -> Iterator[bytes]:
     octets = 0
     for line in headers:
         octets += len(line)
@@ -66,15 +74,20 @@ def cookie_pairs(headers: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
                 line.decode("utf-8")
             except UnicodeDecodeError:
                 raise HeadersRefused("Cookie header that is not UTF-8") from None
-        for pair in line.split(b";"):
-            name, equals, value = pair.strip(_BLANKS).partition(b"=")
-            if equals and name:
-                yield name, value
+        yield line
 
 
 def cookie_values(headers: Iterable[bytes], name: bytes) -> list[bytes]:
     """The values of all cookies with exactly this name, over all Cookie lines, in order; raises as ``cookie_pairs``."""
-    return [value for found, value in cookie_pairs(headers) if found == name]
+    begins = name + b"="
+    size = len(begins)
+    values = []
+    for line in _checked_lines(headers):
+        for pair in line.split(b";"):
+            stripped = pair.strip(_BLANKS)
+            if stripped[:size] == begins:
+                values.append(stripped[size:])
+    return values
 
 
 def set_cookie(name: str, value: str, names: CookieNames, *, max_age: int | None) -> str:

@@ -32,7 +32,7 @@ class Found:
     due_at: float = math.inf
     tokens_until: float = math.inf
     serves_until: float = math.inf
-    rendered: dict[int, tuple[tuple[bytes, bytes], ...]] = field(default_factory=dict, compare=False, repr=False)
+    rendered: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,6 +24,8 @@ from gateway.proxy.caller_connection import CallerConnection
 from gateway.proxy.connector import Upstream
 from gateway.proxy.headers import HeaderRules, fold
 from gateway.proxy.relay import forward
+from gateway.proxy.request_head import our_headers
+from gateway.proxy.request_headers import read_request_headers
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upgrades import TunnelRules
 from gateway.proxy.upstream import parse_upstream
@@ -103,13 +106,15 @@ class Gateway:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
+            headers = read_request_headers(request.raw_headers, RULES, method=request.method, http10=request.version < HttpVersion11)
             return await forward(
                 request,
                 self.upstream,
+                headers,
                 target=request.raw_path,
                 host=self.host,
-                identity=self.identity,
-                forwarded=FORWARDED,
+                identity=our_headers(self.identity, RULES),
+                forwarded=our_headers(FORWARDED, RULES),
                 rules=RULES,
                 hold=self.hold,
                 tunnels=self.tunnel_rules,

@@ -48,8 +48,9 @@ _raw = st.one_of(
 
 @given(_raw)
 def test_whatever_is_accepted_llhttp_reads_alike(raw):
+    rules = HeaderRules(reserved=frozenset(), cookie_names=frozenset())
     try:
-        head = read_answer_head(raw)
+        head = read_answer_head(raw, rules)
     except UpstreamFailed:
         return
     other = Llhttp(raw)
@@ -80,12 +81,12 @@ def test_what_comes_after_the_last_chunk_is_surplus(after, together):
     assert reader.surplus
 
 
-def answer(*headers, status=200, length=None):
-    return AnswerHead(status, b"OK", http10=False, headers=list(headers), length=length, chunked=False)
+def answer(*headers, rules=RULES):
+    return read_answer_head(b"HTTP/1.1 200 OK\r\n" + b"".join(name + b": " + value + b"\r\n" for name, value in headers) + b"\r\n", rules)
 
 
 def passed(*headers, **more):
-    raw = response_head(answer(*headers, (b"Date", b"d")), rules=RULES, framing=0, keep_alive=True, now=NOW, **more)
+    raw = response_head(answer(*headers, (b"Date", b"d")), framing=0, keep_alive=True, now=NOW, **more)
     return raw.removeprefix(b"HTTP/1.1 200 OK\r\n").removesuffix(b"Date: d\r\nContent-Length: 0\r\n\r\n")
 
 
@@ -96,7 +97,8 @@ def passed(*headers, **more):
         pytest.param([(b"Set-Cookie", b"__Host-gateway=evil; Path=/"), (b"set-cookie", b"__HOST-GATEWAY=x")], id="IH-28 own cookies"),
         pytest.param([(b"Connection", b"close, X-Hop"), (b"X-Hop", b"1"), (b"Keep-Alive", b"timeout=5")], id="hop-by-hop and nominated"),
         pytest.param([(b"Upgrade", b"h2c"), (b"Trailer", b"X"), (b"Proxy-Authenticate", b"Basic"), (b"TE", b"x")], id="more hop-by-hop"),
-        pytest.param([(b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"7")], id="framing"),
+        pytest.param([(b"Transfer-Encoding", b"chunked")], id="framing by chunks"),
+        pytest.param([(b"Content-Length", b"7")], id="framing by length"),
     ],
 )
 def test_nothing_of_it_reaches_the_caller(dropped):
@@ -116,7 +118,7 @@ def test_it_reaches_the_caller_untouched(kept):
 
 
 def test_a_missing_date_is_added():
-    raw = response_head(answer(), rules=RULES, framing=0, keep_alive=True, now=NOW)
+    raw = response_head(answer(), framing=0, keep_alive=True, now=NOW)
     assert b"\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n" in raw
 
 
@@ -129,10 +131,12 @@ def test_a_missing_date_is_added():
     ],
 )
 def test_framing_is_ours(framing, keep_alive, tail):
-    raw = response_head(answer((b"Date", b"d")), rules=RULES, framing=framing, keep_alive=keep_alive, now=NOW)
+    raw = response_head(answer((b"Date", b"d")), framing=framing, keep_alive=keep_alive, now=NOW)
     assert raw.endswith(tail)
 
 
 def test_a_line_break_that_slipped_through_is_never_sent():
+    head = AnswerHead(200, b"OK", [])
+    head.lines.append(b"X: a\r\nSet-Cookie: __Host-gateway=x\r\n")
     with pytest.raises(UpstreamFailed):
-        response_head(answer((b"X", b"a\r\nSet-Cookie: __Host-gateway=x")), rules=RULES, framing=0, keep_alive=True, now=NOW)
+        response_head(head, framing=0, keep_alive=True, now=NOW)

@@ -8,9 +8,12 @@ import pytest
 
 from gateway.errors import UpstreamFailed
 from gateway.proxy.connector import Upstream
+from gateway.proxy.exchange import Sent
+from gateway.proxy.headers import HeaderRules
 from gateway.proxy.upstream import parse_upstream
 from tests.support.raw_upstream import raw_upstream
 
+RULES = HeaderRules(reserved=frozenset(), cookie_names=frozenset())
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -40,7 +43,7 @@ async def test_only_a_clean_end_is_reusable(answer, reusable):
     async with raw_upstream(replying(answer)) as server:
         upstream = Upstream.at(parse_upstream(server.url))
         connection = await upstream.acquire()
-        connection.begin("GET", REQUEST, uploading=False, upgrade=False, on_hint=None)
+        connection.begin(Sent("GET", REQUEST, RULES))
         await connection.answer()
         connection.pour_into(lambda _: False, broken=lambda: None)
         assert await connection.flowed()
@@ -56,7 +59,7 @@ async def test_bytes_on_an_idle_connection_close_it():
     async with raw_upstream(script) as server:
         connection = await Upstream.at(parse_upstream(server.url)).acquire()
         await server.dropped()
-        connection.begin("GET", REQUEST, uploading=False, upgrade=False, on_hint=None)
+        connection.begin(Sent("GET", REQUEST, RULES))
         with pytest.raises(UpstreamFailed):
             await connection.answer()
         assert not connection.reusable
@@ -65,7 +68,7 @@ async def test_bytes_on_an_idle_connection_close_it():
 async def test_an_upload_in_flight_is_not_reusable():
     async with raw_upstream(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
         connection = await Upstream.at(parse_upstream(server.url)).acquire()
-        connection.begin("POST", REQUEST, uploading=True, upgrade=False, on_hint=None)
+        connection.begin(Sent("POST", REQUEST, RULES), uploading=True)
         async with asyncio.timeout(20):
             await connection.answer()
         assert connection.complete

@@ -78,8 +78,8 @@ PRIVATE = b"Cache-Control: private\r\n"
 
 def heads(raw, cookie=lambda: COOKIE):
     """The head for the caller without a cookie of ours and with one, where there may be one."""
-    answer = read_answer_head(raw)
-    head = response_head(answer, rules=RULES, framing=Delimiter.NOTHING, keep_alive=True, now=0.0)
+    answer = read_answer_head(raw, RULES)
+    head = response_head(answer, framing=Delimiter.NOTHING, keep_alive=True, now=0.0)
     return head, with_own(head, answer, cookie)
 
 

@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.errors import UpstreamBusy, UpstreamFailed
+from gateway.proxy.exchange import Sent
+from gateway.proxy.headers import HeaderRules
 from gateway.proxy.pool import Pool
 from gateway.proxy.upstream import PoolLimits, Timeouts, parse_upstream
 from tests.support.raw_upstream import PATIENCE, raw_upstream
 
+RULES = HeaderRules(reserved=frozenset(), cookie_names=frozenset())
 TIMEOUTS = Timeouts(connect=PATIENCE)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -44,7 +47,7 @@ async def pool_for(script, **limits):
 
 
 async def exchange(connection, name="x"):
-    connection.begin("GET", b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % name.encode(), uploading=False, upgrade=False, on_hint=None)
+    connection.begin(Sent("GET", b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % name.encode(), RULES))
     await connection.answer()
     taken = [connection.received()]
     connection.pour_into(lambda data: bool(taken.append(data)), broken=lambda: None)
@@ -114,7 +117,7 @@ async def test_a_late_answer_is_nobodys():
         assert await ask(pool) == b"ok"
         # Written and not read: no turn of the loop lies between the late answer and the next exchange.
         os.write(server.connections[0].writer.get_extra_info("socket").fileno(), b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
-        assert pool.take(asyncio.get_running_loop().time()) is None
+        assert pool.take() is None
         assert (pool.connections, pool.load) == (0, 0)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from gateway.proxy.connection import UpstreamConnection
+from gateway.proxy.exchange import Sent
+from gateway.proxy.headers import HeaderRules
 from gateway.proxy.upstream import Timeouts
 
+RULES = HeaderRules(reserved=frozenset(), cookie_names=frozenset())
 BODY = 32 * 1024 * 1024
 ONE_READ = 256 * 1024
 """What an event loop reads at once, at the most."""
@@ -25,7 +28,7 @@ async def test_little_is_read_before_somebody_takes_it_and_all_of_it_then() -> N
     loop = asyncio.get_running_loop()
     connection = UpstreamConnection(loop, Timeouts())
     await loop.create_connection(lambda: connection, "127.0.0.1", server.sockets[0].getsockname()[1])
-    connection.begin("GET", b"GET / HTTP/1.1\r\n\r\n", uploading=False, upgrade=False, on_hint=None)
+    connection.begin(Sent("GET", b"GET / HTTP/1.1\r\n\r\n", RULES))
     await connection.answer()
     while not connection.held:
         await asyncio.sleep(0.01)

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from gateway.errors import GatewayError, VersionRefused
+from gateway.proxy.headers import HeaderRules
 from gateway.server.asked import read_request
 from gateway.server.listener import PublicServer
 from gateway.server.refusals import respond_in_our_version
@@ -16,16 +17,18 @@ from gateway.server.refusals import respond_in_our_version
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+RULES = HeaderRules(reserved=frozenset(), cookie_names=frozenset())
+
 
 async def answer(request: web.BaseRequest) -> web.StreamResponse:
     """The target that would be judged, or the code of the refusal."""
     try:
-        asked = read_request(request)
+        asked = read_request(request, RULES)
     except VersionRefused as refused:
         return respond_in_our_version(request, refused)
     except GatewayError as refused:
         return web.Response(status=refused.status, text=refused.code, headers={"Server": "gateway"})
-    return web.Response(text=f"{asked.host} {asked.target.raw} {len(asked.cookies)}")
+    return web.Response(text=f"{asked.host} {asked.target.raw} {len(asked.headers.cookies)}")
 
 
 @pytest.fixture

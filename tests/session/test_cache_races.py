@@ -110,7 +110,7 @@ async def test_what_was_rendered_lasts_as_long_as_the_copy(world: World, provide
     cookies, begun = await begin(world.sessions, provider)
     found = await world.sessions.find(cookies, NAMES)
     assert isinstance(found, Found)
-    found.rendered[0] = ((b"X-Forwarded-User", b"alice"),)
+    found.rendered[0] = b"X-Forwarded-User: alice\r\n"
     clock.now += LIFETIMES.idle / 10
     world.line.follower.answered(clock.now)
     used = world.sessions.cached(cookies, NAMES)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from gateway.access.caller import is_navigation
 from gateway.access.decision import Allow, SignIn, decide
@@ -17,8 +18,9 @@ from gateway.access.forwarded import original_request
 from gateway.access.routes import Access
 from gateway.access.target import is_own
 from gateway.errors import ForwardAuthRefused, MethodRefused, RequestRefused, RouteMissing
+from gateway.proxy.answer_headers import date_line
+from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.websocket import asks_for_websocket
-from gateway.server.browser_sessions import cookie_lines
 from gateway.server.guard import REFUSED_METHODS
 from gateway.server.login import ask_to_sign_in
 from gateway.server.peers import is_believed
@@ -29,8 +31,11 @@ from gateway.session.sessions import Found
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.access.forwarded import OriginalRequest
     from gateway.access.routes import Route
+    from gateway.proxy.request_headers import RequestHeaders
     from gateway.server.parts import Parts, Site
 
 log = logs.get("server")
@@ -46,47 +51,74 @@ AUTH_REQUEST_HEADERS = (
 _BLOCK = -1
 """The number of their block with a session; those of routes begin at zero."""
 
+_LET_IN = b"".join(
+    (
+        b"HTTP/1.1 202 Accepted\r\n",
+        *(f"{name}: {value}\r\n".encode("ascii") for name, value in PLAIN_HEADERS.items()),
+        b"Content-Length: 0\r\n",
+    )
+)
+_CONNECTION = {True: b"Connection: keep-alive\r\n", False: b"Connection: close\r\n"}
 
-async def auth(parts: Parts, request: web.BaseRequest) -> web.StreamResponse:
+
+async def auth(parts: Parts, request: web.BaseRequest, headers: RequestHeaders) -> web.StreamResponse:
     """Decide on the request that a trusted proxy describes. The method of the check itself does not matter.
+
+    Its connection ends with the answer where nothing can follow: nobody reads a body of a check.
 
     Raises:
         ForwardAuthRefused: the proxy is not trusted, or the original request is missing, incomplete, doubled or contradicted.
         CrossSiteRefused: a WebSocket with somebody's session that another site opens.
         StoreUnavailable: nobody can say who this is; the proxy denies.
     """
+    closes = headers.upgrade or not request.content.is_eof()
     try:
-        original, site, route = _asked_about(parts, request)
+        original, site, route = _asked_about(parts, request, headers.told)
     except ForwardAuthRefused:
         raise
     except RequestRefused as refused:
         # nginx knows 2xx, 401 and 403; anything else becomes a 500 that hides the reason.
         log.info("forward_auth.refused", error=refused.code, detail=refused.detail)
-        return web.Response(status=403, text=refused.public, headers=PLAIN_HEADERS)
+        return _closing(closes, web.Response(status=403, text=refused.public, headers=PLAIN_HEADERS))
     session: Found | None = None
     if route.access is not Access.PUBLIC:
-        cookies = cookie_lines(request)
-        found = parts.sessions.cached(cookies, site.names) or await parts.sessions.find(cookies, site.names)
+        found = parts.sessions.cached(headers.cookies, site.names) or await parts.sessions.find(headers.cookies, site.names)
         session = found if isinstance(found, Found) else None
-        if session is not None and _opens_websocket(request):
+        if session is not None and _opens_websocket(request, headers):
             check_origin(request, site)
     verdict = decide(route, None if session is None else session.session.identity)
     match verdict:
         case SignIn():
-            return _challenge(site, request, original)
+            return _closing(closes, _challenge(site, request, original))
         case Allow():
-            response = web.Response(status=202, headers=PLAIN_HEADERS)
+            identity = b""
             if verdict.identity is not None and session is not None:
-                for name, value in rendered_identity(session, _BLOCK, AUTH_REQUEST_HEADERS):
-                    response.headers.add(name.decode("ascii"), value.decode("ascii"))
-            return response
+                identity = rendered_identity(session, _BLOCK, AUTH_REQUEST_HEADERS, parts.header_rules)
+            return _let_in(request, identity, now=parts.clock(), closes=closes)
         case _:
             assert_never(verdict)
 
 
-def _asked_about(parts: Parts, request: web.BaseRequest) -> tuple[OriginalRequest, Site, Route]:
+def _let_in(request: web.BaseRequest, identity: bytes, *, now: float, closes: bool) -> web.StreamResponse:
+    """202 in one write, as the bytes that it is: a proxy asks before every request of every app."""
+    keep_alive = request.keep_alive and not closes
+    # What is not said is "keep-alive" in HTTP/1.1 and "close" in 1.0 (RFC 9112 section 9.3).
+    connection = b"" if keep_alive and request.version == HttpVersion11 else _CONNECTION[keep_alive]
+    head = b"".join((_LET_IN, date_line(now), identity, connection, b"\r\n"))
+    downstream = Downstream(request)
+    downstream.start(head, 0, b"", complete=True)
+    return Relayed(202, body_length=0, keep_alive=keep_alive)
+
+
+def _closing(closes: bool, response: web.Response) -> web.Response:
+    if closes:
+        response.force_close()
+    return response
+
+
+def _asked_about(parts: Parts, request: web.BaseRequest, told: Sequence[tuple[bytes, bytes]]) -> tuple[OriginalRequest, Site, Route]:
     """The original request, where it came to and which route takes it; refused as the same request would be if it came directly."""
-    original = original_request(request.raw_headers, trusted=is_believed(request, parts.settings.server.trusted_proxies))
+    original = original_request(told, trusted=is_believed(request, parts.settings.server.trusted_proxies))
     site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
     if is_own(original.target, parts.settings.server.prefix):
         raise RouteMissing("the proxy asks about our own prefix: send those paths to the gateway without asking")
@@ -95,8 +127,10 @@ def _asked_about(parts: Parts, request: web.BaseRequest) -> tuple[OriginalReques
     return original, site, parts.settings.routes.match(site.origin.authority, original.target)
 
 
-def _opens_websocket(request: web.BaseRequest) -> bool:
+def _opens_websocket(request: web.BaseRequest, headers: RequestHeaders) -> bool:
     """Whether the original request is a WebSocket handshake (FA-14). Proxies take Upgrade off, and leave the rest of a handshake."""
+    if not headers.upgrade and b"sec-websocket-" not in b"".join(headers.lines).lower():
+        return False
     return any(name.lower().startswith(b"sec-websocket-") for name, _ in request.raw_headers) or asks_for_websocket(request.raw_headers)
 
 

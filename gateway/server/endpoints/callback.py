@@ -94,7 +94,7 @@ async def _finish(parts: Parts, request: web.Request, site: Site, login: Login, 
             identity_from(signed.claims, parts.settings.wanted_claims),
             site.names,
             replaces=held or ((login.replaces,) if login.replaces is not None else ()),
-            address=client_of(request, parts.settings.server.trusted_proxies),
+            address=client_of(request, request.raw_headers, parts.settings.server.trusted_proxies),
         )
     except (StoreUnavailable, LoginRefused, ProviderFailed) as failure:
         parts.detached.start(parts.provider.revoke(signed.tokens))
