@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from tests.support.hostile_house import House
-
 BINDING = CookieNames.for_origin(PUBLIC).binding(SESSION)
 _HASH = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 _TEXT = re.compile(rb"[A-Za-z0-9_-]{43,}")
@@ -103,22 +101,6 @@ def _key_id(blob: bytes) -> bytes | None:
         return None
 
 
-async def dumped(house: House) -> dict[bytes, tuple[bytes, ...]]:
-    """All of the store, whatever its types."""
-    found: dict[bytes, tuple[bytes, ...]] = {}
-    for key in await house.redis.keys("*"):
-        match await house.redis.type(key):
-            case b"string":
-                found[key] = (await house.redis.get(key),)
-            case b"zset":
-                found[key] = tuple(
-                    part for member, score in await house.redis.zrange(key, 0, -1, withscores=True) for part in (member, b"%d" % score)
-                )
-            case other:
-                raise AssertionError(f"a {other!r} at {key!r}: have it dumped as well")
-    return found
-
-
 @pytest.mark.parametrize("binary", [pytest.param(binary, id=server_id(binary)) for binary in server_binaries()])
 async def test_it_takes_the_store_and_the_cookie_and_the_keys(tmp_path: Path, binary: Path) -> None:
     async with (
@@ -132,7 +114,7 @@ async def test_it_takes_the_store_and_the_cookie_and_the_keys(tmp_path: Path, bi
         login_cookies = tuple(in_flight.jar.values())
         assert len(login_cookies) == 1
         key = base64url.decode((house.gateway.config.parent / "session_key").read_text().strip())
-        loot = {"dump": await dumped(house), "cookies": (cookie, *login_cookies), "server_keys": (key,)}
+        loot = {"dump": await house.dump(), "cookies": (cookie, *login_cookies), "server_keys": (key,)}
         nothing = {"dump": {}, "cookies": (), "server_keys": ()}
         secrets = [tokens[name].encode() for tokens in house.provider.tokens_issued for name in ("access_token", "id_token")]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds after which something that has to happen counts as never."""
-ABOUT_CHANGES = {b"ping", b"info", b"hello", b"client|tracking", b"client"}
+ABOUT_CHANGES = {b"ping", b"role", b"info", b"hello", b"client|tracking", b"client"}
 
 
 @dataclass

@@ -254,6 +254,20 @@ class House:
         """Every key that is not a used login."""
         return {key for key in await self.keys() if not key.startswith("gateway:l:")}
 
+    async def dump(self) -> dict[bytes, tuple[bytes, ...]]:
+        """All that the store holds: by key, what stands under it, whatever its type."""
+        found: dict[bytes, tuple[bytes, ...]] = {}
+        for key in await self.redis.keys("*"):
+            match await self.redis.type(key):
+                case b"string":
+                    found[key] = (await self.redis.get(key),)
+                case b"zset":
+                    pairs = await self.redis.zrange(key, 0, -1, withscores=True)
+                    found[key] = tuple(part for member, score in pairs for part in (member, b"%d" % score))
+                case other:
+                    raise AssertionError(f"a {other!r} at {key!r}: have it dumped as well")
+        return found
+
     async def to_callback(self, browser: Edge, path: str = "/page") -> str:
         """Begin a login and let the provider answer it; the callback URL that the browser is sent to, not opened yet."""
         answer = await browser.until(self.public + path, self.public + "/oauth2/callback")
