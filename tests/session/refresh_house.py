@@ -86,6 +86,7 @@ class RefreshHouse:
         self.shop, self.clock = shop, shop.clock
         self.op = FakeProvider(clock=shop.clock, **({"expires_in": LIVES} | knobs))
         self.replicas: list[Replica] = []
+        self.total_timeout = 20.0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -104,7 +105,7 @@ class RefreshHouse:
         """One more gateway. With ``follow`` it keeps copies of sessions and is told of changes."""
         first = not self.replicas
         store = self.shop.store if first or isinstance(self.shop.store, MemoryStore) else open_store(self.shop.server.url)
-        provider, beside = Provider(self.op.settings(total_timeout=1.0), clock=self.clock, monotonic=self.clock), Beside()
+        provider, beside = Provider(self.op.settings(total_timeout=self.total_timeout), clock=self.clock, monotonic=self.clock), Beside()
         sessions = Sessions(
             Keyring([KEY]),
             store,

@@ -117,6 +117,7 @@ async def test_no_refresh_token_is_no_storm(house: RefreshHouse):
 
 @pytest.mark.parametrize("knobs", FAILURES)
 async def test_a_failure_keeps_the_session_and_rests_at_all_replicas(house: RefreshHouse, knobs: dict[str, Any]):
+    house.total_timeout = 2.0
     one, other = house.replica(), house.replica()
     cookie, begun = await house.sign_in()
     right = {name: getattr(house.op.misbehaviour, name) for name in knobs}
