@@ -53,11 +53,14 @@ def serve(config: ConfigOption) -> None:
 
 
 @main.command()
-def check(config: ConfigOption) -> None:
+def check(
+    config: ConfigOption,
+    live: Annotated[bool, typer.Option("--live", help="Look at the session store and the provider too, as they are now.")] = False,
+) -> None:
     """Check a configuration: 0 when the gateway would start with it, else 2 and every fault."""
     from gateway.cli.check import run  # noqa: PLC0415 - loaded when it runs
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(run(config, live=live))
 
 
 @main.command()

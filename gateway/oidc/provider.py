@@ -91,6 +91,10 @@ class Provider:
             self._keys.refresh_if_due()
         return metadata
 
+    async def keys(self) -> KeySet:
+        """The provider's keys; raises a leaf of ``ProviderFailed`` when there are none yet."""
+        return await self._keys.get()
+
     async def redeem(self, callback: ValidatedCallback, *, code_verifier: str, nonce: str, redirect_uri: str) -> SignedIn:
         """Exchange the code of a callback, once, and verify who signed in.
 

@@ -21,6 +21,7 @@ from gateway.server.listener import PublicServer
 from gateway.server.parts import open_parts
 from gateway.server.reloading import read_anew
 from gateway.server.sockets import address_of, open_listening
+from gateway.server.store_inspection import inspect_store
 from gateway.server.systemd import Notifier
 from gateway.telemetry import logs
 
@@ -110,6 +111,7 @@ async def running(settings: Settings, *, sockets: Sockets | None = None, stop: S
     try:
         await admin.open(sockets.admin)
         await public.open(sockets.public)
+        parts.detached.start(inspect_store(settings.session))
         yield parts
         readiness.draining = True
         await stop.unless_at_once(settings.server.shutdown_delay)

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import redis as redis_py
@@ -21,6 +22,7 @@ from gateway.oidc.token_response import Tokens
 from gateway.session.store.memory import MemoryStore
 from gateway.session.store.opening import open_store
 from tests.support.redis_cluster import RedisCluster
+from tests.support.redis_rights import IN_URL, PASSWORD, USER, rights
 from tests.support.redis_sentinel import SentinelHouse
 from tests.support.redis_servers import RedisServer, server_binaries, server_id
 
@@ -92,9 +94,11 @@ def running_servers() -> Iterator[Callable[[int | str], Any]]:
         def server(which: int | str) -> RedisServer | RedisCluster | SentinelHouse:
             if which not in started:
                 if which == "Cluster":
-                    started[which] = RedisCluster(server_binaries()[0])
+                    started[which] = RedisCluster(server_binaries()[0], acl=rights("users-cluster.acl"))
                 elif which == "Sentinel":
-                    started[which] = SentinelHouse(server_binaries()[0])
+                    started[which] = SentinelHouse(server_binaries()[0], acls=(rights("users.acl"), rights("users-sentinel.acl")))
+                elif which == "Rights":
+                    started[which] = RedisServer(binary=server_binaries()[0], acl=rights("users.acl"))
                 else:
                     started[which] = RedisServer(binary=server_binaries()[which])
                 starting = started[which].start()
@@ -112,10 +116,11 @@ def running_servers() -> Iterator[Callable[[int | str], Any]]:
 STORES = [
     pytest.param(None, id="memory"),
     *(pytest.param(index, id=server_id(binary)) for index, binary in enumerate(server_binaries())),
+    pytest.param("Rights", id="with the rights in deploy alone"),
     pytest.param("Cluster", id="Cluster of three"),
     pytest.param("Sentinel", id="Sentinel"),
 ]
-ONE_SERVER = STORES[1:-2]
+ONE_SERVER = STORES[1:-3]
 
 
 @pytest.fixture(params=STORES)
@@ -138,7 +143,11 @@ def _redis_shop(server: RedisServer | RedisCluster | SentinelHouse, clock: Clock
     for url in server.urls:
         with redis_py.Redis.from_url(url) as client:
             client.flushall()
-    return Shop(open_store(server.url), clock, server)
+    url = server.url
+    if server.acl if isinstance(server, RedisServer | RedisCluster) else server.acls:
+        login = f"?sentinel_username={USER}&sentinel_password={quote(PASSWORD)}" if isinstance(server, SentinelHouse) else ""
+        url = url.replace("://", f"://{IN_URL}") + login
+    return Shop(open_store(url), clock, server)
 
 
 @dataclass

@@ -32,7 +32,7 @@ class RedisCluster:
     binary: Path
     replicas: int = 0
     password: str | None = None
-    extra: tuple[str, ...] = ()
+    acl: str | None = None
     nodes: list[RedisServer] = field(default_factory=list)
 
     @property
@@ -47,7 +47,7 @@ class RedisCluster:
     async def start(self) -> None:
         """Start all nodes and return when each of them says that the cluster is well."""
         for _ in range(PRIMARIES + self.replicas):
-            self.nodes.append(RedisServer(binary=self.binary, password=self.password, extra=self.extra, clustered=True))
+            self.nodes.append(RedisServer(binary=self.binary, password=self.password, acl=self.acl, clustered=True))
         await asyncio.gather(*(asyncio.to_thread(node.start) for node in self.nodes))
         for number, node in enumerate(self.nodes):
             node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -128,10 +128,10 @@ class RedisCluster:
 
 @asynccontextmanager
 async def redis_cluster(
-    binary: Path | None = None, *, replicas: int = 0, password: str | None = None, extra: tuple[str, ...] = ()
+    binary: Path | None = None, *, replicas: int = 0, password: str | None = None, acl: str | None = None
 ) -> AsyncIterator[RedisCluster]:
     """A cluster that is well, ended on the way out."""
-    cluster = RedisCluster(binary or server_binaries()[0], replicas=replicas, password=password, extra=extra)
+    cluster = RedisCluster(binary or server_binaries()[0], replicas=replicas, password=password, acl=acl)
     try:
         await cluster.start()
         yield cluster

@@ -35,6 +35,7 @@ class SentinelProcess:
     master_port: int
     quorum: int
     password: str | None = None
+    acl: str | None = None
     port: int = 0
     _folder: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="gateway-sentinel-"))
     _process: subprocess.Popen[bytes] | None = None
@@ -55,6 +56,9 @@ class SentinelProcess:
             ]
             if self.password:
                 lines += [f"sentinel auth-pass {SERVICE} {self.password}", f"requirepass {self.password}"]
+            if self.acl:
+                (Path(self._folder.name) / "users.acl").write_text(self.acl)
+                lines.append(f"aclfile {self._folder.name}/users.acl")
             path.write_text("\n".join(lines) + "\n")
         log = (Path(self._folder.name) / "log").open("ab")
         with log:
@@ -92,13 +96,16 @@ class SentinelHouse:
     binary: Path
     quorum: int = 1
     password: str | None = None
+    acls: tuple[str, str] | None = None
+    """The users of the servers, and those of the sentinels."""
     servers: list[RedisServer] = field(default_factory=list)
     sentinels: list[SentinelProcess] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         extra = ("--repl-diskless-sync-delay", "0")
-        self.servers = [RedisServer(binary=self.binary, password=self.password, extra=extra) for _ in range(2)]
-        self.sentinels = [SentinelProcess(self.binary, 0, self.quorum, password=self.password) for _ in range(2)]
+        of_servers, of_sentinels = self.acls or (None, None)
+        self.servers = [RedisServer(binary=self.binary, password=self.password, extra=extra, acl=of_servers) for _ in range(2)]
+        self.sentinels = [SentinelProcess(self.binary, 0, self.quorum, password=self.password, acl=of_sentinels) for _ in range(2)]
 
     @property
     def url(self) -> str:
@@ -161,9 +168,11 @@ class SentinelHouse:
 
 
 @asynccontextmanager
-async def redis_sentinel(binary: Path | None = None, *, quorum: int = 1, password: str | None = None) -> AsyncIterator[SentinelHouse]:
+async def redis_sentinel(
+    binary: Path | None = None, *, quorum: int = 1, password: str | None = None, acls: tuple[str, str] | None = None
+) -> AsyncIterator[SentinelHouse]:
     """A master, a replica and two sentinels that know them and each other, ended on the way out."""
-    house = SentinelHouse(binary or server_binaries()[0], quorum=quorum, password=password)
+    house = SentinelHouse(binary or server_binaries()[0], quorum=quorum, password=password, acls=acls)
     try:
         await house.start()
         yield house

@@ -75,6 +75,8 @@ class RedisServer:
     clustered: bool = False
     tls: Certificates | None = None
     """Listen for TLS alone, and ask every client for a certificate."""
+    acl: str | None = None
+    """The text of a file of users; ``url`` names nobody."""
     _folder: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="gateway-redis-"))
     _process: subprocess.Popen[bytes] | None = None
 
@@ -163,6 +165,9 @@ class RedisServer:
         arguments = [self.binary, *self._listen(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self._folder.name]
         if self.password:
             arguments += ["--requirepass", self.password, "--masterauth", self.password]
+        if self.acl:
+            (self.folder / "users.acl").write_text(self.acl)
+            arguments += ["--aclfile", str(self.folder / "users.acl")]
         if self.clustered:
             arguments += ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
         with (Path(self._folder.name) / "log").open("wb") as log:
@@ -207,9 +212,10 @@ async def redis_server(
     by_socket: bool = False,
     extra: tuple[str, ...] = (),
     tls: Certificates | None = None,
+    acl: str | None = None,
 ) -> AsyncIterator[RedisServer]:
     """A running server (the first that is found), ended on the way out."""
-    server = RedisServer(binary=binary or server_binaries()[0], password=password, by_socket=by_socket, extra=extra, tls=tls)
+    server = RedisServer(binary=binary or server_binaries()[0], password=password, by_socket=by_socket, extra=extra, tls=tls, acl=acl)
     try:
         await asyncio.to_thread(server.start)
         yield server

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.oidc.registration import Secret
     from gateway.session.store.protocol import SessionStore
+    from gateway.session.store.redis_address import RedisAddress
 
 
 def open_store(address: str | Secret, options: RedisOptions | None = None, *, clock: Callable[[], float] = time.time) -> SessionStore:
@@ -22,7 +23,11 @@ def open_store(address: str | Secret, options: RedisOptions | None = None, *, cl
 
     ``ValueError``, with a text that holds no part of a URL, for any other address.
     """
+    servers = address_of(address, options)
+    return MemoryStore(clock=clock) if servers is None else RedisStore(servers)
+
+
+def address_of(address: str | Secret, options: RedisOptions | None = None) -> RedisAddress | None:
+    """Where the store is; None for ``memory``. ``ValueError`` as by ``open_store``."""
     url = address if isinstance(address, str) else address.reveal()
-    if url == "memory":
-        return MemoryStore(clock=clock)
-    return RedisStore(parse_redis_address(url, options or RedisOptions()))
+    return None if url == "memory" else parse_redis_address(url, options or RedisOptions())

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
 
 from gateway.session.store.redis_cluster_following import ClusterFollowing
-from gateway.session.store.redis_connections import connection_pool
+from gateway.session.store.redis_connections import PUSHES, connection_pool
 from gateway.session.store.redis_nodes import Nodes
 from gateway.session.store.redis_topology import slot_of
 
@@ -58,7 +58,7 @@ class ClusterServers:
     async def primaries(self) -> dict[HostPort | str, Redis]:
         """See ``Servers.primaries``."""
         hosts = sorted((await self._nodes.ask()).primaries)
-        return {host: Redis.from_pool(connection_pool(self._address, host=host, connections=1)) for host in hosts}
+        return {host: Redis.from_pool(connection_pool(self._address, host=host, connections=1, protocol=PUSHES)) for host in hosts}
 
     async def close(self) -> None:
         """See ``Servers.close``."""

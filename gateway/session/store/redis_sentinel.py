@@ -141,7 +141,8 @@ class SentinelServers:
 
     async def primaries(self) -> dict[HostPort | str, Redis]:
         """See ``Servers.primaries``."""
-        return {await self._find(): Redis.from_pool(connection_pool(self._address, find=self._find, connections=1))}
+        found = await self._find()
+        return {found: Redis.from_pool(connection_pool(self._address, host=found, connections=1, protocol=PUSHES))}
 
     async def close(self) -> None:
         """See ``Servers.close``."""

@@ -41,7 +41,7 @@ class OneServer:
     async def primaries(self) -> dict[HostPort | str, Redis]:
         """See ``Servers.primaries``."""
         where = self._address.path or self._address.hosts[0]
-        return {where: Redis.from_pool(connection_pool(self._address, connections=1))}
+        return {where: Redis.from_pool(connection_pool(self._address, connections=1, protocol=PUSHES))}
 
     async def close(self) -> None:
         """See ``Servers.close``."""

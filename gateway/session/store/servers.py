@@ -63,7 +63,7 @@ class Servers(Protocol):
         ...
 
     async def primaries(self) -> dict[HostPort | str, Redis]:
-        """A client of each server that takes writes, for a look at it; closing them is the caller's. RedisError or OSError."""
+        """A client (RESP3) of each server that takes writes, for a look at it; closing them is the caller's. RedisError or OSError."""
         ...
 
     async def close(self) -> None:
