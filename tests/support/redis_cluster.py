@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from tests.support.certificates import Certificates
+
 SLOTS: Final = 16384
 PRIMARIES: Final = 3
 PATIENCE: Final = 30.0
@@ -33,12 +35,14 @@ class RedisCluster:
     replicas: int = 0
     password: str | None = None
     acl: str | None = None
+    tls: Certificates | None = None
     nodes: list[RedisServer] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         user = f":{self.password}@" if self.password else ""
-        return f"redis+cluster://{user}" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+        return f"rediss+cluster://{user}{hosts}?{self.tls.options}" if self.tls else f"redis+cluster://{user}{hosts}"
 
     @property
     def urls(self) -> list[str]:
@@ -47,7 +51,10 @@ class RedisCluster:
     async def start(self) -> None:
         """Start all nodes and return when each of them says that the cluster is well."""
         for _ in range(PRIMARIES + self.replicas):
-            self.nodes.append(RedisServer(binary=self.binary, password=self.password, acl=self.acl, clustered=True))
+            extra = ("--tls-cluster", "yes", "--tls-replication", "yes") if self.tls else ()
+            self.nodes.append(
+                RedisServer(binary=self.binary, password=self.password, acl=self.acl, clustered=True, tls=self.tls, extra=extra)
+            )
         await asyncio.gather(*(asyncio.to_thread(node.start) for node in self.nodes))
         for number, node in enumerate(self.nodes):
             node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -128,10 +135,15 @@ class RedisCluster:
 
 @asynccontextmanager
 async def redis_cluster(
-    binary: Path | None = None, *, replicas: int = 0, password: str | None = None, acl: str | None = None
+    binary: Path | None = None,
+    *,
+    replicas: int = 0,
+    password: str | None = None,
+    acl: str | None = None,
+    tls: Certificates | None = None,
 ) -> AsyncIterator[RedisCluster]:
     """A cluster that is well, ended on the way out."""
-    cluster = RedisCluster(binary or server_binaries()[0], replicas=replicas, password=password, acl=acl)
+    cluster = RedisCluster(binary or server_binaries()[0], replicas=replicas, password=password, acl=acl, tls=tls)
     try:
         await cluster.start()
         yield cluster

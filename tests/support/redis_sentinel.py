@@ -13,7 +13,7 @@ import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis as redis_py
 from redis.exceptions import RedisError
@@ -22,6 +22,8 @@ from tests.support.redis_servers import RedisServer, free_port, server_binaries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from tests.support.certificates import Certificates
 
 SERVICE: Final = "sessions"
 PATIENCE: Final = 30.0
@@ -36,6 +38,7 @@ class SentinelProcess:
     quorum: int
     password: str | None = None
     acl: str | None = None
+    tls: Certificates | None = None
     port: int = 0
     _folder: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="gateway-sentinel-"))
     _process: subprocess.Popen[bytes] | None = None
@@ -46,7 +49,7 @@ class SentinelProcess:
         if not path.exists():
             self.port = free_port()
             lines = [
-                f"port {self.port}",
+                *self._listen(),
                 "bind 127.0.0.1",
                 f"dir {self._folder.name}",
                 f"sentinel monitor {SERVICE} 127.0.0.1 {self.master_port} {self.quorum}",
@@ -66,6 +69,13 @@ class SentinelProcess:
                 [self.binary, str(path), "--sentinel"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
+    def _listen(self) -> list[str]:
+        if self.tls is None:
+            return [f"port {self.port}"]
+        certificate, key = self.tls.server
+        files = (f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {self.tls.authority}")
+        return ["port 0", f"tls-port {self.port}", "tls-replication yes", "tls-auth-clients yes", *files]
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
@@ -77,7 +87,11 @@ class SentinelProcess:
         self._folder.cleanup()
 
     def command(self, *words: str | int) -> object:
-        with redis_py.Redis(port=self.port, password=self.password, socket_timeout=2) as client:
+        files: dict[str, Any] = {}
+        if self.tls:
+            certificate, key = self.tls.client_files
+            files = {"ssl": True, "ssl_ca_certs": str(self.tls.authority), "ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+        with redis_py.Redis(port=self.port, password=self.password, socket_timeout=2, **files) as client:
             return client.execute_command(*words)
 
     def master_port_now(self) -> int | None:
@@ -98,21 +112,26 @@ class SentinelHouse:
     password: str | None = None
     acls: tuple[str, str] | None = None
     """The users of the servers, and those of the sentinels."""
+    tls: Certificates | None = None
     servers: list[RedisServer] = field(default_factory=list)
     sentinels: list[SentinelProcess] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        extra = ("--repl-diskless-sync-delay", "0")
+        extra = ("--repl-diskless-sync-delay", "0", *(("--tls-replication", "yes") if self.tls else ()))
         of_servers, of_sentinels = self.acls or (None, None)
-        self.servers = [RedisServer(binary=self.binary, password=self.password, extra=extra, acl=of_servers) for _ in range(2)]
-        self.sentinels = [SentinelProcess(self.binary, 0, self.quorum, password=self.password, acl=of_sentinels) for _ in range(2)]
+        self.servers = [
+            RedisServer(binary=self.binary, password=self.password, extra=extra, acl=of_servers, tls=self.tls) for _ in range(2)
+        ]
+        self.sentinels = [
+            SentinelProcess(self.binary, 0, self.quorum, password=self.password, acl=of_sentinels, tls=self.tls) for _ in range(2)
+        ]
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         login = f":{self.password}@" if self.password else ""
-        options = f"?sentinel_password={self.password}" if self.password else ""
-        return f"redis+sentinel://{login}{hosts}/{SERVICE}/0{options}"
+        options = "&".join([*([f"sentinel_password={self.password}"] if self.password else ()), *([self.tls.options] if self.tls else ())])
+        return f"redis{'s' if self.tls else ''}+sentinel://{login}{hosts}/{SERVICE}/0{'?' if options else ''}{options}"
 
     @property
     def urls(self) -> list[str]:
@@ -169,10 +188,15 @@ class SentinelHouse:
 
 @asynccontextmanager
 async def redis_sentinel(
-    binary: Path | None = None, *, quorum: int = 1, password: str | None = None, acls: tuple[str, str] | None = None
+    binary: Path | None = None,
+    *,
+    quorum: int = 1,
+    password: str | None = None,
+    acls: tuple[str, str] | None = None,
+    tls: Certificates | None = None,
 ) -> AsyncIterator[SentinelHouse]:
     """A master, a replica and two sentinels that know them and each other, ended on the way out."""
-    house = SentinelHouse(binary or server_binaries()[0], quorum=quorum, password=password, acls=acls)
+    house = SentinelHouse(binary or server_binaries()[0], quorum=quorum, password=password, acls=acls, tls=tls)
     try:
         await house.start()
         yield house

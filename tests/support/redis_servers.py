@@ -63,6 +63,17 @@ def server_id(binary: Path) -> str:
     return f"{words[0]} {words[2].removeprefix('v=')}"
 
 
+@cache
+def tls_binary() -> Path | None:
+    """The server on PATH if it was built with TLS; those in packages were not."""
+    path = shutil.which("redis-server")
+    if path is None:
+        return None
+    # It ends at once either way, over a folder that is not there or over an option that it does not know.
+    tried = subprocess.run([path, "--tls-port", "0", "--dir", "/nowhere/at/all"], capture_output=True, text=True, timeout=10, check=False)
+    return Path(path) if "No such file or directory" in tried.stdout + tried.stderr else None
+
+
 @dataclass
 class RedisServer:
     """One server process. ``url`` is what a configuration would say."""

@@ -1,7 +1,7 @@
 """What a test group needs beyond Python: skipped in plain words where it is missing, a failure where it was promised.
 
-``GATEWAY_TESTS_REQUIRE`` names the groups that must run (``browser,nginx,systemd,certified``), so that a whole run can never pass by
-skipping.
+``GATEWAY_TESTS_REQUIRE`` names the groups that must run (``browser,nginx,systemd,redis_tls,certified``), so that a whole run can never pass
+by skipping.
 """
 
 from __future__ import annotations
