@@ -20,6 +20,7 @@ from gateway.errors import ConfigRefused
 from gateway.oidc.registration import ClientAuth, Secret
 from gateway.proxy.headers import fold
 from gateway.proxy.upgrades import TunnelRules
+from gateway.session.refresh_rules import Follows, RefreshRules
 from gateway.session.store.redis_options import RedisOptions
 from tests.support.certificates import make_certificates
 from tests.support.config_files import (
@@ -86,6 +87,19 @@ def test_what_is_not_written_has_its_default(tmp_path):
     lifetimes = settings.session.lifetimes
     assert (lifetimes.idle, lifetimes.lifetime, lifetimes.login) == (1800.0, 43200.0, 600.0)
     assert settings.session.return_to == ()
+    assert settings.refresh == RefreshRules(follows=Follows.NONE, ahead=None, skew=60.0, sends_id_token=False)
+
+
+def test_refreshes_go_by_the_session_the_provider_and_the_routes():
+    settings = settings_from(
+        {
+            **minimal(),
+            "session": {**minimal()["session"], "refresh_ahead": "2m", "session_follows": "id_token"},
+            "providers": [{**minimal()["providers"][0], "clock_skew": "5s"}],
+            "routes": [{"path": "/", "upstream": "http://127.0.0.1:3000", "identity": {"X-Token": "token:id"}}],
+        }
+    )
+    assert settings.refresh == RefreshRules(follows=Follows.ID_TOKEN, ahead=120.0, skew=5.0, sends_id_token=True)
 
 
 def test_the_admin_section_may_be_left_out():

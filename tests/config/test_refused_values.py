@@ -374,6 +374,16 @@ VALUES = [
     pytest.param({STORE: STORE + "  login: 30s\n"}, {"13:10 session.login": LOGIN_BOUNDS}, id="login in no time"),
     pytest.param({STORE: STORE + "  login: 2h\n"}, {"13:10 session.login": LOGIN_BOUNDS}, id="login without end"),
     pytest.param(
+        {STORE: STORE + "  refresh_ahead: 2h\n"},
+        {"13:18 session.refresh_ahead": "out of bounds; write a duration from 1s to 1h"},
+        id="refreshes long before they are due",
+    ),
+    pytest.param(
+        {STORE: STORE + "  session_follows: refresh-token\n"},
+        {"13:20 session.session_follows": "not a value of this key; did you mean refresh_token?"},
+        id="a session that follows something else",
+    ),
+    pytest.param(
         {STORE: STORE + "  lifetime: 1000d\n"},
         {"13:13 session.lifetime": "out of bounds; write a duration from 1s to 90d"},
         id="sessions without end",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.identity import Identity
+from gateway.oidc.token_response import Tokens
 from gateway.session.cache import SILENCE, SessionCache
 from gateway.session.handle import Handle
 from gateway.session.record import Session
@@ -199,3 +200,56 @@ def test_use_replaces_the_copy_and_never_makes_one(cache: SessionCache):
     assert entry is not None
     assert entry.found is used
     assert len(cache) == 1
+
+
+TOKENS = Tokens(access_token="at", token_type="Bearer", expires_at=None, refresh_token=None, id_token="it", scope=None)
+
+
+def keep_tokens(cache: SessionCache, key: str, *, octets: int = 100) -> None:
+    reading = cache.begin_reading(key)
+    cache.keep_tokens(key, TOKENS, octets=octets, reading=reading)
+    cache.end_reading(key, reading)
+
+
+def test_tokens_go_with_their_session(cache: SessionCache):
+    keep(cache, "alice")
+    assert cache.tokens("alice") is None
+    keep_tokens(cache, "alice")
+    assert cache.tokens("alice") is TOKENS
+    cache.changed("alice")
+    keep(cache, "alice")
+    assert cache.tokens("alice") is None, "read again, like the session"
+
+
+def test_tokens_of_a_session_that_is_not_kept_are_not_kept(cache: SessionCache):
+    keep_tokens(cache, "alice")
+    keep(cache, "alice")
+    assert cache.tokens("alice") is None
+
+
+def test_a_change_wins_over_tokens_that_were_being_read(cache: SessionCache):
+    keep(cache, "alice")
+    reading = cache.begin_reading("alice")
+    cache.changed("alice")
+    keep(cache, "alice")
+    cache.keep_tokens("alice", TOKENS, octets=1, reading=reading)
+    assert cache.tokens("alice") is None
+
+
+def test_tokens_serve_no_longer_than_their_session(cache: SessionCache, time: Time):
+    keep(cache, "alice")
+    keep_tokens(cache, "alice")
+    time.now += GRACE
+    assert cache.tokens("alice") is None
+    assert not knows(cache, "alice")
+
+
+def test_tokens_count_for_the_size_of_what_is_kept(cache: SessionCache):
+    for key in ("alice", "bob"):
+        keep(cache, key, octets=300)
+    keep_tokens(cache, "bob", octets=500)
+    assert not knows(cache, "alice")
+    assert cache.tokens("bob") is TOKENS
+    keep(cache, "carol", octets=300)
+    assert not knows(cache, "bob")
+    assert knows(cache, "carol")
