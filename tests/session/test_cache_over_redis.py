@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 """Seconds after which something that has to happen counts as never."""
 GRACE = 30.0
-NOT_OURS = {b"ping", b"info", b"hello", b"client|tracking", b"client"}
+NOT_OURS = {b"ping", b"role", b"info", b"hello", b"client|tracking", b"client"}
 
 every_server = pytest.mark.parametrize("binary", [pytest.param(one, id=server_id(one)) for one in server_binaries()])
 
