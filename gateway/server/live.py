@@ -6,8 +6,8 @@ lives on is asked of the store as soon as the store tells that it changed, and w
 while the store tells no changes, at every look, since another replica or an operator may have ended one. An outage of the store ends nobody
 (invariant 9).
 
-What a browser sends through a tunnel or in a long upload is use of its session; what an application sends is not, or a forgotten tab with
-an event stream would stay signed in for ever.
+What a browser sends through a tunnel or in a long upload is use of its session, and has its tokens renewed as a request has; what an
+application sends is not, or a forgotten tab with an event stream would stay signed in for ever.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ class _Watched:
 class _Holder:
     """All that one session holds open; ``found`` None stands for everybody who came without one."""
 
-    __slots__ = ("changed", "expires", "handle", "last_seen", "named", "told", "used", "watched")
+    __slots__ = ("changed", "expires", "found", "handle", "last_seen", "named", "told", "used", "watched")
 
     def __init__(self, found: Found | None) -> None:
+        self.found = found
         self.handle: Handle | None = None if found is None else found.handle
         self.expires = 0.0 if found is None else min(float(found.session.expires), found.expires)
         self.last_seen = 0.0 if found is None else found.last_seen
@@ -109,6 +110,7 @@ class Live:
         elif found is not None:
             if len(holder.watched) >= MOST_OF_A_SESSION:
                 raise TooManyOpen(f"{MOST_OF_A_SESSION} connections of one session are open")
+            holder.found = found
             holder.last_seen = max(holder.last_seen, found.last_seen)
         if found is not None and not self._sessions.watches(found.handle):
             # What the store told between finding it and now was told to nobody who knew that this is open.
@@ -227,6 +229,8 @@ class Live:
         for key, holder in used:
             holder.last_seen = max(holder.last_seen, noted[key])
             holder.used = False
+            if holder.found is not None:
+                self._sessions.renew_if_due(holder.found)
 
     async def _ask_of(self, known: Sequence[tuple[Handle, _Holder]]) -> None:
         for _, holder in known:

@@ -12,9 +12,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import RefreshUnavailable, StoreUnavailable
+from gateway.errors import GatewayError, RefreshUnavailable, StoreUnavailable
 from gateway.session.refresh_rules import FIRST_REST, LONGEST_REST, ProviderPause, rest_after
-from gateway.session.renewal import Renewal, described
+from gateway.session.renewal import Renewal
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ MOST_RUNNING: Final = 1000
 """Attempts that have begun or wait for a place; who is merely due comes again with the next request."""
 MOST_WAITING: Final = 2000
 MOST_RESTS: Final = 20_000
+LONGEST_TRUST: Final = 60.0
+"""Seconds for which a grant that is not due is not looked at again, whatever an older copy of the session says."""
+QUIET: Final = 60.0
+"""Seconds between two lines in the log about an outage of the store."""
 BLIND_LOOK: Final = 1.0
 """Seconds between two looks at what another replica does, while the store tells no changes."""
 
@@ -89,7 +93,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """Until when (monotonic) a session is not tried; ``held``: because another replica is at it, and who needs it may try."""
+    """Until when (monotonic) a session is not tried; ``held``: it did not fail, and who needs it may try."""
 
     until: float
     failures: int
@@ -119,6 +123,7 @@ class Refresher:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._pause = ProviderPause()
         self._waiting = 0
+        self._quiet_until = -math.inf
         self._closed = False
 
     def due(self, found: Found) -> None:
@@ -176,8 +181,10 @@ class Refresher:
         try:
             left = await self._until_settled(handle, run)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it rests, and nobody waits for what does not come
-            left = self._rested(handle.key, rest_after(1, chance=self._renewal.chance()))
-            log.warning("refresh.failed", key=handle.key, error=_code_of(fault), detail=described(fault), again_in=round(left, 1))
+            rest = self._rests.get(handle.key)
+            failures = 1 if rest is None else rest.failures + 1
+            left = self._rested(handle.key, rest_after(failures, chance=self._renewal.chance()))
+            self._tell(fault, left)
         finally:
             del self._running[handle.key]
             run.done.set_result(left)
@@ -197,6 +204,8 @@ class Refresher:
                 continue
             if outcome.kind in ("current", "over"):
                 self._rests.pop(handle.key, None)
+                if outcome.seconds > 0:
+                    self._rested(handle.key, min(outcome.seconds, LONGEST_TRUST), held=True)
                 return 0.0
             if outcome.kind == "failed":
                 return self._rested(handle.key, outcome.seconds)
@@ -241,10 +250,16 @@ class Refresher:
         rest = self._rests.get(key)
         return 0.0 if rest is None or (rest.held and not held) else rest.until - self._monotonic()
 
+    def _tell(self, fault: Exception, left: float) -> None:
+        """A fault of the store's is told once a minute, since it meets every session that is due."""
+        if isinstance(fault, StoreUnavailable):
+            if self._monotonic() < self._quiet_until:
+                return
+            self._quiet_until = self._monotonic() + QUIET
+        error = fault.code if isinstance(fault, GatewayError) else "gateway_failed"
+        detail = fault.detail if isinstance(fault, GatewayError) else type(fault).__name__
+        log.warning("refresh.failed", error=error, detail=detail, again_in=round(left, 1))
+
 
 def _unavailable(detail: str, seconds: float) -> RefreshUnavailable:
     return RefreshUnavailable(detail, retry_after=max(1, math.ceil(min(seconds, LONGEST_REST))))
-
-
-def _code_of(fault: Exception) -> str:
-    return fault.code if isinstance(fault, StoreUnavailable) else "gateway_failed"

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.errors import (
-    GatewayError,
     GrantRefused,
     IdTokenRefused,
     ProviderFailed,
@@ -52,8 +51,8 @@ log = logs.get("session")
 class Outcome:
     """``current``: there is a grant that is not due; ``over``: the session has ended; ``held``: another replica is at it, or lets it rest.
 
-    ``seconds`` is how long that may last, or how long to rest. ``provider`` tells what was learnt of the provider: None when it was not
-    asked, else whether it is well. ``asked`` are the seconds that it wants to be left alone for.
+    ``seconds`` is how long that may last, how long to rest, or until it is due. ``provider`` tells what was learnt of the provider: None
+    when it was not asked, else whether it is well. ``asked`` are the seconds that it wants to be left alone for.
     """
 
     kind: Literal["current", "over", "held", "failed"]
@@ -108,7 +107,7 @@ class Renewal:
     async def is_settled(self, handle: Handle) -> bool:
         """Whether the store has a grant that is not due, or no session any more."""
         look = await self._look(handle)
-        return look is None or self._clock() < self._rules.due_at(look.grant)
+        return isinstance(look, Outcome) or self._clock() < self._rules.due_at(look.grant)
 
     async def attempt(self, handle: Handle, *, failures: int) -> Outcome:
         """Renew the grant if it is due and nobody else is at it; ``failures`` is how many attempts failed before this one.
@@ -129,27 +128,30 @@ class Renewal:
                 await self._store.unlock(handle.key, owner=owner)
         return outcome
 
-    async def _look(self, handle: Handle) -> _Look | None:
+    async def _look(self, handle: Handle) -> _Look | Outcome:
         # The tokens first: if they are replaced before the record is read, the fence does not hold.
         fence = await self._store.tokens(handle.key)
         record = (await self._store.read(handle.key)).record
         session = None if record is None else open_session(handle, record)
+        if session is None:
+            return Outcome("over")
         tokens = open_tokens(handle, fence)
-        if fence is None or session is None or tokens is None:
-            return None
+        if fence is None or tokens is None:
+            return Outcome("failed", LONGEST_REST)
         return _Look(session, tokens, session.grant or grant_of_kept(tokens, created=session.created), fence)
 
     async def _under_lock(self, handle: Handle, owner: bytes, failures: int) -> Outcome:
         look = await self._look(handle)
-        if look is None:
+        if isinstance(look, Outcome):
             self._forget(handle.key)
-            return Outcome("over")
-        if self._clock() < self._rules.due_at(look.grant):
+            return look
+        left = self._rules.due_at(look.grant) - self._clock()
+        if left > 0:
             if look.session.grant is None:
                 record = seal_session(handle, replace(look.session, grant=look.grant))
                 await self._store.replace(handle.key, record=record, tokens=look.fence, fence=look.fence)
             self._forget(handle.key)
-            return Outcome("current")
+            return Outcome("current", left)
         if look.tokens.refresh_token is None or look.session.provider != self._provider.settings.id:
             return Outcome("failed", LONGEST_REST)
         return await self._asked(handle, owner, look, failures)
@@ -223,7 +225,7 @@ class Renewal:
         self._forget(handle.key)
         if written:
             log.info("session.refreshed", key=handle.key, provider=session.provider)
-            return Outcome("current", provider=True)
+            return Outcome("current", self._rules.due_at(session.grant) - self._clock(), provider=True)
         kept = await self._store.tokens(handle.key)
         if kept is None:
             # It ended while it was being renewed: nobody may use what the provider gave for it (RF-10).
@@ -251,8 +253,3 @@ class Renewal:
         except StoreUnavailable as failure:
             log.error("refresh.lost", key=key, detail=failure.detail)  # noqa: TRY400 - what failed is known, and where
             raise
-
-
-def described(fault: Exception) -> str:
-    """What the log may say of a fault."""
-    return fault.detail if isinstance(fault, GatewayError) else type(fault).__name__

@@ -125,6 +125,11 @@ class Sessions:
             return await self.renewed(found)
         return found
 
+    def renew_if_due(self, found: Found) -> None:
+        """Have the grant of a session that is in use renewed, if that is due; returns at once. ``found`` may be an old copy."""
+        if self._refresher is not None and self._clock() >= found.due_at:
+            self._refresher.due(found)
+
     async def renewed(self, found: Found) -> Found | Absent:
         """The session with a newer grant, or whatever became of it. Waits for the provider, within bounds.
 

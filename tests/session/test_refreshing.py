@@ -455,3 +455,34 @@ async def test_a_stop_begins_nothing_and_finishes_what_has_begun(house: RefreshH
     house.later(DUE)
     await one.alive(cookie)
     assert one.beside.tasks == set()
+
+
+async def test_an_old_copy_of_a_session_causes_no_work(house: RefreshHouse):
+    """Whoever holds a tunnel open says again and again that a grant is due which was renewed long ago."""
+    one = house.replica()
+    cookie, begun = await house.sign_in()
+    house.later(DUE)
+    await one.alive(cookie)
+    await house.settled()
+    for _ in range(10):
+        one.sessions.renew_if_due(begun)
+    assert one.beside.tasks == set()
+    house.later(DUE)
+    one.sessions.renew_if_due(begun)
+    await house.settled()
+    assert house.op.refreshes == 2, "and has it renewed when it is due again"
+
+
+async def test_tokens_that_are_damaged_end_nothing_and_cause_no_storm(house: RefreshHouse):
+    one = house.replica()
+    cookie, begun = await house.sign_in()
+    store, key = house.shop.store, begun.handle.key
+    record, fence = (await store.read(key)).record, await store.tokens(key)
+    assert await store.replace(key, record=record, tokens=b"not what was sealed", fence=fence)
+    house.later(DUE)
+    for _ in range(5):
+        await one.alive(cookie)
+        await house.settled()
+    assert house.op.refresh_requests == []
+    one.sessions.renew_if_due(begun)
+    assert one.beside.tasks == set(), "it rests"
