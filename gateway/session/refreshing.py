@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 24
 """Attempts that talk to store and provider at one time: they leave room on the back channel for people who sign in."""
+PACE: Final = 0.01
+"""Seconds between the beginnings of two attempts that nobody waits for: many that are due at one moment leave others their turn."""
 MOST_RUNNING: Final = 1000
 """Attempts that have begun or wait for a place; who is merely due comes again with the next request."""
 MOST_WAITING: Final = 2000
@@ -123,6 +125,7 @@ class Refresher:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._pause = ProviderPause()
         self._waiting = 0
+        self._next_turn = 0.0
         self._quiet_until = -math.inf
         self._closed = False
 
@@ -194,6 +197,8 @@ class Refresher:
         until = self._monotonic() + self._renewal.patience
         while True:
             async with self._places:
+                if not run.waiting:
+                    await self._turn()
                 left = self._pause.left(self._monotonic())
                 outcome = await self._attempt(handle) if left <= 0 else None
             if outcome is None:
@@ -214,6 +219,12 @@ class Refresher:
             await self._told_within(run, outcome.seconds)
             if await self._renewal.is_settled(handle):
                 return 0.0
+
+    async def _turn(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._next_turn = max(now, self._next_turn) + PACE
+        if self._next_turn > now + PACE:
+            await asyncio.sleep(self._next_turn - PACE - now)
 
     async def _attempt(self, handle: Handle) -> Outcome:
         rest = self._rests.get(handle.key)
