@@ -152,8 +152,13 @@ class Renewal:
                 await self._store.replace(handle.key, record=record, tokens=look.fence, fence=look.fence)
             self._forget(handle.key)
             return Outcome("current", left)
-        if look.tokens.refresh_token is None or look.session.provider != self._provider.settings.id:
+        if look.tokens.refresh_token is None:
             return Outcome("failed", LONGEST_REST)
+        if look.session.provider != self._provider.settings.id:
+            # Another id in the configuration signs everybody out: nobody can be asked any more whether they are still signed in.
+            await self._end(handle)
+            log.info("session.ended", by="provider_unknown", key=handle.key)
+            return Outcome("over")
         return await self._asked(handle, owner, look, failures)
 
     async def _asked(self, handle: Handle, owner: bytes, look: _Look, failures: int) -> Outcome:

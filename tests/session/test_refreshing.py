@@ -486,3 +486,14 @@ async def test_tokens_that_are_damaged_end_nothing_and_cause_no_storm(house: Ref
     assert house.op.refresh_requests == []
     one.sessions.renew_if_due(begun)
     assert one.beside.tasks == set(), "it rests"
+
+
+async def test_a_session_of_a_provider_that_is_no_longer_configured_ends_when_it_is_due(house: RefreshHouse):
+    one = house.replica()
+    cookie, _ = await house.sign_in()
+    one.provider.settings = replace(one.provider.settings, id="another")
+    house.later(DUE)
+    await one.alive(cookie)
+    await house.settled()
+    assert await one.use(cookie) == Absent("ended")
+    assert house.op.refresh_requests == []
