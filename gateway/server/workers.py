@@ -233,7 +233,8 @@ class Supervisor:
             return
         session = replace(self.settings.session, keys=fresh.session.keys)
         provider = replace(self.settings.provider, client_secret=fresh.provider.client_secret)
-        self.settings = replace(self.settings, session=session, provider=provider)
+        admin = replace(self.settings.admin, token=fresh.admin.token)
+        self.settings = replace(self.settings, session=session, provider=provider, admin=admin)
         self._reloading = {place.number for place in self._places if place.pid is not None}
         self._tell_all(signal.SIGHUP)
 

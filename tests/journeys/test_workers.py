@@ -391,3 +391,26 @@ async def test_new_keys_reach_every_worker_and_those_that_come_later(tmp_path: P
         assert await statuses(old) == {401}
         assert await statuses(new) == {200}
         assert running.log.count("secrets.kept") == 1
+
+
+async def test_an_admin_token_that_was_replaced_comes_back_with_no_worker(tmp_path: Path) -> None:
+    token = secret_file(tmp_path, "admin_token", "the-old-token-that-leaked")
+    async with world(tmp_path, workers=2, admin={"token": {"file": str(token)}}) as home, fresh_client() as anybody:
+
+        async def statuses(sent: str) -> set[int]:
+            found = set()
+            for _ in range(MANY):
+                async with anybody.get(home.gateway.admin + "/sessions", headers={"Authorization": f"Bearer {sent}"}) as answer:
+                    found.add(answer.status)
+            return found
+
+        assert await statuses("the-old-token-that-leaked") == {200}
+        token.write_text("the-new-token-of-operators")
+        home.gateway.hang_up()
+        await until(lambda: home.gateway.log.count("secrets.reloaded") == 2)
+        for lost in home.workers():
+            os.kill(lost, signal.SIGKILL)
+            await until(lambda lost=lost: gone(lost) and len(home.workers()) == 2)
+        await until(lambda: home.gateway.log.count("worker.started") == 4)
+        assert await statuses("the-old-token-that-leaked") == {401}
+        assert await statuses("the-new-token-of-operators") == {200}
