@@ -61,6 +61,7 @@ async def certified_provider(
     client_id: str = "gateway",
     client_secret: str = "certified-provider-client-secret",
     port: int = 0,
+    access_token_seconds: int = 3600,
 ) -> AsyncIterator[CertifiedProvider]:
     """The provider with one confidential client (``client_secret_basic``), on ``port`` of loopback (0: a free one)."""
     need(GROUP, (FOLDER / "node_modules" / "oidc-provider").is_dir(), "npm's oidc-provider (run `npm ci` in tests/journeys/certified)")
@@ -73,6 +74,7 @@ async def certified_provider(
         "client_secret": client_secret,
         "redirect_uris": list(redirect_uris),
         "post_logout_redirect_uris": list(post_logout_redirect_uris),
+        "access_token_seconds": access_token_seconds,
     }
     process = await asyncio.create_subprocess_exec(
         program,

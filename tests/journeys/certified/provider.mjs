@@ -1,7 +1,8 @@
 // The certified OpenID provider with its own login and consent pages, for the journeys.
 //
 //   node provider.mjs < nothing; settings come as JSON in the environment variable PROVIDER_SETTINGS:
-//     { "port": 0, "client_id": "...", "client_secret": "...", "redirect_uris": [...], "post_logout_redirect_uris": [...] }
+//     { "port": 0, "client_id": "...", "client_secret": "...", "redirect_uris": [...], "post_logout_redirect_uris": [...],
+//       "access_token_seconds": 3600 }
 //
 // Port 0 takes a free one. The line "ready <issuer>" on standard output says where it listens; it never listens beyond loopback.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -40,7 +41,8 @@ const configuration = {
   conformIdTokenClaims: false, // the claims of the scopes stand in the id_token, not in userinfo alone
   pkce: { required: () => true },
   issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
-  rotateRefreshToken: true,
+  rotateRefreshToken: true, // and whoever comes with an old one ends the grant
+  ttl: { AccessToken: settings.access_token_seconds },
   features: {
     devInteractions: { enabled: true }, // its own pages: a login form, then a consent form
     revocation: { enabled: true },
