@@ -142,7 +142,9 @@ def world(folder: Path, cores: Cores) -> Iterator[World]:
         port, app, provider = free_port(), free_port(), free_port()
         issuer = f"http://127.0.0.1:{provider}"
         people = str(refreshes.PEOPLE * refreshes.REPEATS)
-        slow = Command([sys.executable, "-m", "bench.refreshing_provider", str(provider), CLIENT_ID, people, str(refreshes.PROVIDER_TAKES)])
+        # It shares its cores with the load, which must not wait for it: what is measured is the gateway.
+        told = [str(provider), CLIENT_ID, people, str(refreshes.PROVIDER_TAKES)]
+        slow = Command(["nice", "-n", "19", sys.executable, "-m", "bench.refreshing_provider", *told])
         stack.enter_context(running(slow, cores=cores.load, ports=[provider], log=folder / "provider.log"))
         settings = {
             "server": {"listen": f"127.0.0.1:{port}", "public_url": f"http://127.0.0.1:{port}"},
