@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NEW = NewSession(key="k" * 43, record=b"record\x00\xff", tokens=b"tokens\x00\xff", last_seen=1_700_000_000_123, lifetime=3600.0, idle=600.0)
 OTHER = replace(NEW, key="o" * 43, record=b"other", tokens=b"other tokens")
 NOTHING = Stored(record=None, last_seen=None)
-GONE = Ended(tokens=None, card=None)
+GONE = Ended(tokens=None, card=None, there=False)
 
 
 async def test_a_session_is_read_back_byte_for_byte(shop: Shop):
@@ -37,7 +37,7 @@ async def test_an_ended_session_is_gone_and_its_tokens_go_to_one(shop: Shop):
     await shop.store.create(NEW, replaces=())
     await shop.store.create(OTHER, replaces=())
     answers = await asyncio.gather(*(shop.store.end(NEW.key) for _ in range(5)))
-    assert sorted(answers, key=lambda ended: ended.tokens is not None) == [GONE] * 4 + [Ended(NEW.tokens, None)]
+    assert sorted(answers, key=lambda ended: ended.tokens is not None) == [GONE] * 4 + [Ended(NEW.tokens, None, there=True)]
     assert await shop.store.read(NEW.key) == NOTHING
     assert await shop.store.tokens(NEW.key) is None
     assert await shop.store.read(OTHER.key) == Stored(record=OTHER.record, last_seen=OTHER.last_seen), "nobody else is touched"

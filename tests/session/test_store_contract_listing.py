@@ -25,8 +25,8 @@ NEW = NewSession(
     indexes=("alice", "main"),
 )
 OTHER = replace(NEW, key="o" * 43, card=b"other card", indexes=("bob", "main"))
-GONE = Ended(tokens=None, card=None)
-UNKNOWN = Shown(card=None, last_seen=None)
+GONE = Ended(tokens=None, card=None, there=False)
+UNKNOWN = Shown(card=None, last_seen=None, there=False)
 
 
 def key(number: int) -> str:
@@ -119,12 +119,12 @@ async def test_what_is_told_of_sessions(shop: Shop):
     await shop.store.touch([OTHER.key], last_seen=OTHER.last_seen + 5, idle=60.0)
     assert await shop.store.show([]) == []
     assert await shop.store.show([OTHER.key, "x" * 43, NEW.key]) == [
-        Shown(card=OTHER.card, last_seen=OTHER.last_seen + 5),
+        Shown(card=OTHER.card, last_seen=OTHER.last_seen + 5, there=True),
         UNKNOWN,
-        Shown(card=NEW.card, last_seen=NEW.last_seen),
+        Shown(card=NEW.card, last_seen=NEW.last_seen, there=True),
     ]
     shop.later(61)
-    assert await shop.store.show([OTHER.key]) == [Shown(card=OTHER.card, last_seen=None)]
+    assert await shop.store.show([OTHER.key]) == [Shown(card=OTHER.card, last_seen=None, there=True)]
     await shop.store.end(OTHER.key)
     assert await shop.store.show([OTHER.key]) == [UNKNOWN]
     shop.later(3600)
@@ -134,15 +134,15 @@ async def test_what_is_told_of_sessions(shop: Shop):
 async def test_a_session_without_a_card(shop: Shop):
     bare = replace(NEW, card=b"", indexes=())
     await shop.store.create(bare, replaces=())
-    assert await shop.store.show([bare.key]) == [Shown(card=None, last_seen=bare.last_seen)]
-    assert await shop.store.end(bare.key) == Ended(tokens=bare.tokens, card=None)
+    assert await shop.store.show([bare.key]) == [Shown(card=None, last_seen=bare.last_seen, there=True)]
+    assert await shop.store.end(bare.key) == Ended(tokens=bare.tokens, card=None, there=True)
 
 
 async def test_the_card_goes_to_the_first_who_ends_it(shop: Shop):
     await shop.store.create(NEW, replaces=())
     answers = await asyncio.gather(*(shop.store.end(NEW.key) for _ in range(5)))
     assert answers.count(GONE) == 4
-    assert answers.count(Ended(tokens=NEW.tokens, card=NEW.card)) == 1
+    assert answers.count(Ended(tokens=NEW.tokens, card=NEW.card, there=True)) == 1
 
 
 async def test_a_login_is_told_the_cards_of_those_it_replaced(shop: Shop):
@@ -152,14 +152,14 @@ async def test_a_login_is_told_the_cards_of_those_it_replaced(shop: Shop):
     newest = replace(NEW, key="n" * 43, card=b"newest")
     cards = await shop.store.create(newest, replaces=(NEW.key, "x" * 43, third.key, OTHER.key, NEW.key, newest.key))
     assert sorted(cards) == sorted((NEW.card, OTHER.card))
-    assert await shop.store.show([NEW.key, OTHER.key, newest.key]) == [UNKNOWN, UNKNOWN, Shown(b"newest", newest.last_seen)]
+    assert await shop.store.show([NEW.key, OTHER.key, newest.key]) == [UNKNOWN, UNKNOWN, Shown(b"newest", newest.last_seen, there=True)]
     assert newest.key in await members(shop, "alice")
 
 
 async def test_tokens_are_left_for_one_who_takes_them(shop: Shop):
     await shop.store.create(NEW, replaces=())
     assert await shop.store.take_tokens(NEW.key) is None, "none while the session lives"
-    assert await shop.store.end(NEW.key, leave_tokens=30.0) == Ended(tokens=None, card=NEW.card)
+    assert await shop.store.end(NEW.key, leave_tokens=30.0) == Ended(tokens=None, card=NEW.card, there=True)
     assert await shop.store.read(NEW.key) == Stored(record=None, last_seen=None)
     assert await shop.store.tokens(NEW.key) is None
     assert await shop.store.show([NEW.key]) == [UNKNOWN]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.errors import StoreUnavailable
 from gateway.session.store.opening import open_store
 from gateway.session.store.protocol import MAX_CARD, MAX_VALUE, Ended, Listed, NewSession, Shown, Stored
 from tests.support.redis_servers import RedisServer, redis_server, server_binaries, server_id
@@ -22,8 +23,8 @@ NEW = NewSession(
 )
 OTHER = replace(NEW, key="o" * 43, record=b"other", card=b"other card", indexes=("x", "y"))
 WHOLE = Stored(record=NEW.record, last_seen=NEW.last_seen)
-GONE = Ended(tokens=None, card=None)
-UNKNOWN = Shown(card=None, last_seen=None)
+GONE = Ended(tokens=None, card=None, there=False)
+UNKNOWN = Shown(card=None, last_seen=None, there=False)
 
 FOREIGN = [
     pytest.param(("HSET", "{key}", "a", "b"), id="a hash"),
@@ -72,14 +73,14 @@ async def test_every_key_of_a_session_may_be_somebody_elses(server: RedisServer,
         stored = await store.read(NEW.key)
         assert stored == Stored(record=b"value" if is_string else None, last_seen=None)
         assert await store.last_seen([NEW.key]) == [None]
-        assert await store.show([NEW.key]) == [Shown(card=b"value" if is_string else None, last_seen=None)]
+        assert await store.show([NEW.key]) == [Shown(card=b"value" if is_string else None, last_seen=None, there=True)]
         assert await store.tokens(NEW.key) == (b"value" if is_string else None)
         assert not await store.replace(NEW.key, record=b"newer", tokens=b"newer", fence=b"tokens")
         assert not await store.extend(NEW.key, owner=b"me", lifetime=10.0)
         await store.unlock(NEW.key, owner=b"me")
         assert await store.lock(NEW.key, owner=b"me", lifetime=10.0) == 10.0, "nobody's lock that would never end gets an end"
         assert await store.take_tokens(NEW.key) == (b"value" if is_string else None)
-        assert await store.end(NEW.key) == (Ended(b"value", b"value") if is_string else GONE)
+        assert await store.end(NEW.key) == Ended(*([b"value"] * 2 if is_string else [None] * 2), there=True)
     assert {entry["log_level"] for entry in logs} == {"error"}
     assert {entry["event"] for entry in logs} == {"store.value_refused"}
     kinds = {entry["kind"] for entry in logs}
@@ -112,7 +113,8 @@ async def test_a_login_takes_the_place_of_what_is_foreign(server: RedisServer, s
 async def test_an_index_that_is_none(server: RedisServer, store: SessionStore, foreign: tuple[str, ...]):
     put(server, "gateway:x:{x}", foreign)
     with capture_logs() as logs:
-        assert await store.listed("x", cursor=0, count=10) == Listed(keys=(), cursor=0)
+        with pytest.raises(StoreUnavailable, match="something else"):
+            await store.listed("x", cursor=0, count=10)
         await store.unlist(NEW.key, ["x"])
         await store.create(NEW, replaces=())
     assert [(entry["log_level"], entry["kind"]) for entry in logs] == [("error", "index")] * 3
@@ -163,7 +165,7 @@ async def test_evicted_record(server: RedisServer, store: SessionStore):
     assert await store.tokens(NEW.key) is None
     assert await store.show([NEW.key]) == [UNKNOWN]
     assert not await store.replace(NEW.key, record=b"newer", tokens=b"newer", fence=NEW.tokens)
-    assert await store.end(NEW.key) == Ended(NEW.tokens, NEW.card), "what is left can be revoked and taken off its lists"
+    assert await store.end(NEW.key) == Ended(NEW.tokens, NEW.card, there=False), "what is left can be revoked and unlisted"
     assert keys(server) == {"gateway:x:{x}"}
 
 
@@ -175,7 +177,7 @@ async def test_evicted_tokens(server: RedisServer, store: SessionStore):
     assert await store.tokens(NEW.key) is None
     for fence in (NEW.tokens, b""):
         assert not await store.replace(NEW.key, record=b"newer", tokens=b"newer", fence=fence)
-    assert await store.end(NEW.key, leave_tokens=30.0) == Ended(None, NEW.card)
+    assert await store.end(NEW.key, leave_tokens=30.0) == Ended(None, NEW.card, there=True)
     assert await store.take_tokens(NEW.key) is None
 
 
@@ -185,7 +187,7 @@ async def test_evicted_note_of_use(server: RedisServer, store: SessionStore):
     server.command("DEL", name("i"))
     assert await store.read(NEW.key) == Stored(record=NEW.record, last_seen=None)
     await store.touch([NEW.key], last_seen=NEW.last_seen, idle=600.0)
-    assert await store.show([NEW.key]) == [Shown(card=NEW.card, last_seen=None)]
+    assert await store.show([NEW.key]) == [Shown(card=NEW.card, last_seen=None, there=True)]
 
 
 async def test_evicted_card(server: RedisServer, store: SessionStore):
@@ -193,8 +195,8 @@ async def test_evicted_card(server: RedisServer, store: SessionStore):
     await store.create(NEW, replaces=())
     server.command("DEL", name("c"))
     assert await store.read(NEW.key) == WHOLE
-    assert await store.show([NEW.key]) == [Shown(card=None, last_seen=NEW.last_seen)]
-    assert await store.end(NEW.key) == Ended(NEW.tokens, None)
+    assert await store.show([NEW.key]) == [Shown(card=None, last_seen=NEW.last_seen, there=True)]
+    assert await store.end(NEW.key) == Ended(NEW.tokens, None, there=True)
 
 
 async def test_evicted_lock(server: RedisServer, store: SessionStore):

@@ -136,7 +136,7 @@ async def test_foreign_values_are_an_ended_session_and_an_error_in_the_log(
     with capture_logs() as logs:
         assert await store.read(NEW.key) == Stored(None, None)
         assert await store.tokens(NEW.key) is None
-        assert await store.end(NEW.key) == Ended(None, None)
+        assert await store.end(NEW.key) == Ended(None, None, there=True)
     assert bytes_sent(server) - sent < 300_000, "a large value is not read whole"
     assert [entry["event"] for entry in logs] == ["store.value_refused"] * 4
     assert {entry["log_level"] for entry in logs} == {"error"}
@@ -251,7 +251,7 @@ async def test_exactly_these_commands_are_used(server: RedisServer):
     await store.create(LISTED, replaces=("o" * 43,))
     assert await store.missing([NEW.key]) == frozenset()
     assert await store.listed("x", cursor=0, count=10) == Listed((NEW.key,), 0)
-    assert await store.show([NEW.key]) == [Shown(b"card", NEW.last_seen)]
+    assert await store.show([NEW.key]) == [Shown(b"card", NEW.last_seen, there=True)]
     assert await store.lock(NEW.key, owner=b"me", lifetime=10.0) is None
     assert await store.extend(NEW.key, owner=b"me", lifetime=20.0)
     assert await store.replace(NEW.key, record=NEW.record, tokens=NEW.tokens, fence=NEW.tokens)
@@ -260,7 +260,7 @@ async def test_exactly_these_commands_are_used(server: RedisServer):
     assert await store.claim("s", lifetime=1.0)
     assert await store.read(NEW.key) == WHOLE
     assert await store.tokens(NEW.key) == NEW.tokens
-    assert await store.end(NEW.key, leave_tokens=30.0) == Ended(None, b"card")
+    assert await store.end(NEW.key, leave_tokens=30.0) == Ended(None, b"card", there=True)
     assert await store.take_tokens(NEW.key) == NEW.tokens
     await store.unlist(NEW.key, ["x"])
     used = {name.decode() for name in re.findall(rb"cmdstat_([a-z]+)[:|]", server.command("INFO", "commandstats"))}

@@ -51,7 +51,7 @@ async def everything_reads_as_before(store: SessionStore) -> None:
     assert await store.tokens(NEW.key) == NEW.tokens
     assert await store.missing([NEW.key, OTHER.key]) == {OTHER.key}
     assert await store.last_seen([NEW.key]) == [NEW.last_seen]
-    assert await store.show([NEW.key]) == [Shown(NEW.card, NEW.last_seen)]
+    assert await store.show([NEW.key]) == [Shown(NEW.card, NEW.last_seen, there=True)]
     assert await store.listed("x", cursor=0, count=10) == Listed((NEW.key,), 0)
     assert await store.listed("y", cursor=0, count=10) == Listed((), 0)
 
@@ -82,7 +82,7 @@ async def test_out_of_memory_nobody_comes_and_everybody_may_go(server: RedisServ
     await everything_reads_as_before(store)
     assert await store.extend(NEW.key, owner=b"me", lifetime=20.0)
     await store.unlock(NEW.key, owner=b"me")
-    assert await store.end(NEW.key, leave_tokens=30.0) == Ended(None, NEW.card)
+    assert await store.end(NEW.key, leave_tokens=30.0) == Ended(None, NEW.card, there=True)
     assert await store.take_tokens(NEW.key) == NEW.tokens
     await store.unlist(NEW.key, ["x"])
     assert server.command("DBSIZE") == b":0\r\n"
@@ -200,7 +200,7 @@ async def test_an_end_whose_answer_comes_too_late_is_an_end(slow: Slow):
     await slow.unanswered(slow.store.end(NEW.key))
     assert slow.calls("eval") == before + 1
     assert await slow.store.read(NEW.key) == NOTHING
-    assert await slow.store.end(NEW.key) == Ended(None, None)
+    assert await slow.store.end(NEW.key) == Ended(None, None, there=False)
 
 
 async def test_a_refresh_whose_answer_comes_too_late_is_known_by_what_is_there(slow: Slow):

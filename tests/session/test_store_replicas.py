@@ -16,7 +16,7 @@ import redis as redis_py
 from gateway.errors import StoreUnavailable
 from gateway.session.store import exchange
 from gateway.session.store.opening import open_store
-from gateway.session.store.protocol import Ended, NewSession, Stored
+from gateway.session.store.protocol import Ended, NewSession, Stored, UnknownToReplicas
 from tests.support.redis_servers import RedisServer, redis_server, server_binaries, server_id
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ async def pair(binary: Path) -> AsyncIterator[Pair]:
 async def test_an_end_that_was_told_outlives_the_primary(binary: Path):
     async with pair(binary) as pairing:
         await pairing.store.create(NEW, replaces=())
-        assert await pairing.store.end(NEW.key) == Ended(NEW.tokens, NEW.card)
+        assert await pairing.store.end(NEW.key) == Ended(NEW.tokens, NEW.card, there=True)
         assert pairing.calls("wait") == 1
         pairing.promote()
         store = open_store(pairing.replica.url)
@@ -103,12 +103,13 @@ async def test_an_end_that_no_replica_knows_is_no_success_and_the_session_is_gon
     async with pair(binary) as pairing:
         await pairing.store.create(NEW, replaces=())
         pairing.freeze()
-        for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="no replica"):
+        for ended in (True, False):
+            with pytest.raises(UnknownToReplicas, match="no replica") as told:
                 await pairing.store.end(NEW.key)  # nor is it one when it is asked for again, and there is nothing left to delete
+            assert told.value.ended is ended
         assert await pairing.store.read(NEW.key) == NOTHING
         pairing.thaw()
-        assert await pairing.store.end(NEW.key) == Ended(None, None)
+        assert await pairing.store.end(NEW.key) == Ended(None, None, there=False)
         assert pairing.whole(pairing.replica) == {"gateway:x:{x}"}
 
 
@@ -144,7 +145,7 @@ async def test_out_of_memory_an_end_is_an_end():
     async with pair(server_binaries()[0]) as pairing:
         await pairing.store.create(NEW, replaces=())
         pairing.primary.command("CONFIG", "SET", "maxmemory", "1")
-        assert await pairing.store.end(NEW.key) == Ended(NEW.tokens, NEW.card)
+        assert await pairing.store.end(NEW.key) == Ended(NEW.tokens, NEW.card, there=True)
         assert pairing.calls("wait") == 1
 
 
@@ -182,7 +183,7 @@ async def test_a_replica_that_was_lost_is_waited_for_a_minute_longer(monkeypatch
             with pytest.raises(StoreUnavailable, match="no replica"):
                 await pairing.store.end(NEW.key)
         now = 1160.0
-        assert await pairing.store.end(NEW.key) == Ended(None, None)
+        assert await pairing.store.end(NEW.key) == Ended(None, None, there=False)
 
 
 async def test_who_may_not_ask_for_replicas_cannot_say_that_a_session_ended():

@@ -59,9 +59,13 @@ class Answers:
         return not self._is_foreign(answer, kind=kind) and answer == 1
 
     def part(self, answer: object) -> tuple[int, tuple[str, ...]]:
-        """Cursor and members of a ZSCAN; members that are not formed like store keys are nobody's."""
+        """Cursor and members of a ZSCAN; members that are not formed like store keys are nobody's.
+
+        Raises:
+            Refused: it is no index. Read as an empty one, it would say that nobody is left to be ended.
+        """
         if self._is_foreign(answer, kind="index"):
-            return 0, ()
+            raise Refused(f"{self._place}: what should list sessions is something else")
         assert isinstance(answer, list | tuple)
         cursor, members = answer
         return int(cursor), tuple(member.decode() for member, _ in members if _MEMBER.fullmatch(member))

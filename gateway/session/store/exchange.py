@@ -32,7 +32,11 @@ _INFO: Final = ("INFO", "replication")
 
 
 class Unacknowledged(StoreUnavailable):
-    """It was done, and no replica knew in time."""
+    """It was done, with these answers, and no replica knew in time."""
+
+    def __init__(self, detail: str, answers: Sequence[Any]) -> None:
+        super().__init__(detail)
+        self.answers = answers
 
 
 class Exchange:
@@ -114,7 +118,7 @@ class Exchange:
             _raise_first(acknowledged)
             _, replicas, said = acknowledged
             if replicas < 1 or _replication(said).history != before.history:
-                raise Unacknowledged(f"{self._servers.place}: done, but no replica knew of it within {ACKNOWLEDGED_WITHIN} ms")
+                raise Unacknowledged(f"{self._servers.place}: done, but no replica knew of it within {ACKNOWLEDGED_WITHIN} ms", answers)
         return answers
 
 

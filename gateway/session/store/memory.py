@@ -101,10 +101,10 @@ class MemoryStore:
         self._locks.take(key)
         self._tell(key)
         if kept is None:
-            return Ended(tokens=None, card=None)
+            return Ended(tokens=None, card=None, there=False)
         if leave_tokens:
             self._left.put(key, kept.new.tokens, now + leave_tokens, now=now)
-        return Ended(tokens=None if leave_tokens else kept.new.tokens or None, card=kept.new.card or None)
+        return Ended(tokens=None if leave_tokens else kept.new.tokens or None, card=kept.new.card or None, there=True)
 
     async def take_tokens(self, key: str) -> bytes | None:
         """See ``SessionStore.take_tokens``."""
@@ -127,9 +127,9 @@ class MemoryStore:
         now = self._clock()
         kept = [self._live(key, now) for key in keys]
         return [
-            Shown(card=None, last_seen=None)
+            Shown(card=None, last_seen=None, there=False)
             if each is None
-            else Shown(card=each.new.card or None, last_seen=each.last_seen if now < each.idle_until else None)
+            else Shown(card=each.new.card or None, last_seen=each.last_seen if now < each.idle_until else None, there=True)
             for each in kept
         ]
 

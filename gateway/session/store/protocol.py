@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from gateway.errors import StoreUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,10 +50,22 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What was left of a session when it ended: to the first who ends it, and None to everybody else."""
+    """What was left of a session when it ended: to the first who ends it, and None to everybody else.
+
+    ``there`` is whether there was a session, to the first alone too: something may be left of one that has ended, or a card be lost.
+    """
 
     tokens: bytes | None = field(repr=False)
     card: bytes | None = field(repr=False)
+    there: bool
+
+
+class UnknownToReplicas(StoreUnavailable):
+    """What was to end has ended here, and none of the store's replicas knows. ``ended``: there was a session, and this ended it."""
+
+    def __init__(self, detail: str, *, ended: bool) -> None:
+        super().__init__(detail)
+        self.ended = ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +78,11 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is told of a session without its cookie; ``card`` is None when it has ended or has none, ``last_seen`` as in ``Stored``."""
+    """What is told of a session without its cookie; nothing when it has ended. ``last_seen`` as in ``Stored``."""
 
     card: bytes | None = field(repr=False)
     last_seen: int | None
+    there: bool
 
 
 class Follower(Protocol):
@@ -102,6 +117,7 @@ class SessionStore(Protocol):
     """Every method raises ``StoreUnavailable``, and nothing else, when the store gives no answer or refuses.
 
     Whatever is kept under a key of ours and cannot be a value of ours (wrong type, too large) reads as absent, with an error in the log.
+    Only an index that is none cannot be ``listed``: nobody knows who stood in it.
     """
 
     def follow(self, follower: Follower) -> None:
@@ -147,8 +163,7 @@ class SessionStore(Protocol):
         """Destroy all of a session at once. It may stay in its indexes until ``unlist``.
 
         With ``leave_tokens`` its tokens stay for so many seconds, for ``take_tokens``, and are not in the answer: whoever ends a session
-        without its cookie cannot open them. Where the store has replicas, ``StoreUnavailable`` says also that it has ended here and none of
-        them knows.
+        without its cookie cannot open them. Where the store has replicas and none of them knows, that is ``UnknownToReplicas``.
         """
         ...
 

@@ -20,7 +20,7 @@ from gateway.errors import StoreUnavailable
 from gateway.session.store import scripts
 from gateway.session.store.answers import TIME_BYTES, Answers, Refused
 from gateway.session.store.exchange import Exchange, Unacknowledged
-from gateway.session.store.protocol import MAX_CARD, MAX_VALUE, Ended, Listed, Shown, Stored
+from gateway.session.store.protocol import MAX_CARD, MAX_VALUE, Ended, Listed, Shown, Stored, UnknownToReplicas
 from gateway.session.store.redis_servers import open_servers
 from gateway.telemetry import logs
 
@@ -106,7 +106,7 @@ class RedisStore:
             await self._give_up(new.key)
             raise
         self._tell_foreign(answers[: len(listing)])
-        return [self._answers.value(card, most=MAX_CARD, kind="card") for _, card in answers[len(commands) - len(ending) :]]
+        return [self._answers.value(card, most=MAX_CARD, kind="card") for _, card, _ in answers[len(commands) - len(ending) :]]
 
     async def _create_in_steps(self, new: NewSession, leaving: tuple[str, ...]) -> list[bytes | None]:
         """Each step at the servers that have its keys, and the session last."""
@@ -133,9 +133,15 @@ class RedisStore:
     async def end(self, key: str, *, leave_tokens: float = 0.0) -> Ended:
         """See ``SessionStore.end``. A GETDEL that is bounded and leaves no part behind: read and deleted in one transaction."""
         ending = self._ending(key, leave_tokens)
-        tokens, card = await self._exchange.for_good(ending, written=scripts.propagate(self._key("w", key)))
+        try:
+            tokens, card, there = await self._exchange.for_good(ending, written=scripts.propagate(self._key("w", key)))
+        except Unacknowledged as late:
+            ((_, _, there),) = late.answers
+            raise UnknownToReplicas(late.detail, ended=there == 1) from None
         return Ended(
-            tokens=self._answers.value(tokens, most=MAX_VALUE, kind="grant"), card=self._answers.value(card, most=MAX_CARD, kind="card")
+            tokens=self._answers.value(tokens, most=MAX_VALUE, kind="grant"),
+            card=self._answers.value(card, most=MAX_CARD, kind="card"),
+            there=there == 1,
         )
 
     async def take_tokens(self, key: str) -> bytes | None:
@@ -155,17 +161,17 @@ class RedisStore:
         return Listed(keys=keys, cursor=following)
 
     async def show(self, keys: Sequence[str]) -> list[Shown]:
-        """See ``SessionStore.show``."""
+        """See ``SessionStore.show``. EXISTS comes last: of a session that ends in between a card may be left, never the record alone."""
         commands: list[Command] = []
         for key in keys:
-            commands += [("EXISTS", self._key("s", key)), self._get("c", key, MAX_CARD), self._get("i", key, TIME_BYTES)]
+            commands += [self._get("c", key, MAX_CARD), self._get("i", key, TIME_BYTES), ("EXISTS", self._key("s", key))]
         answers = await self._exchange.each(*commands) if commands else []
-        self._answers.check(answers[::3])
+        self._answers.check(answers[2::3])
         return [
-            Shown(card=self._answers.value(card, most=MAX_CARD, kind="card"), last_seen=self._answers.time(last_seen))
+            Shown(card=self._answers.value(card, most=MAX_CARD, kind="card"), last_seen=self._answers.time(last_seen), there=True)
             if there
-            else Shown(card=None, last_seen=None)
-            for there, card, last_seen in zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+            else Shown(card=None, last_seen=None, there=False)
+            for card, last_seen, there in zip(answers[::3], answers[1::3], answers[2::3], strict=True)
         ]
 
     async def lock(self, key: str, *, owner: bytes, lifetime: float) -> float | None:

@@ -54,6 +54,7 @@ return foreign and 1 or 0
 """
 
 _END: Final = """
+local there = redis.call('EXISTS', KEYS[1])
 local tokens = redis.pcall('GETRANGE', KEYS[2], 0, ARGV[1])
 local card = redis.pcall('GETRANGE', KEYS[4], 0, ARGV[2])
 local kept = tonumber(ARGV[3])
@@ -63,7 +64,7 @@ if kept > 0 and redis.call('EXISTS', KEYS[2]) == 1 then
   tokens = ''
 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-return {tokens, card}
+return {tokens, card, there}
 """
 
 _TAKE: Final = """
@@ -103,7 +104,7 @@ def add(index: str, member: str, *, score: int, expired: int, milliseconds: int)
 
 
 def end(keys: Sequence[str], *, most: tuple[int, int], milliseconds: int) -> Command:
-    """Tokens and card, up to the byte after ``most`` of each; all is deleted.
+    """Tokens and card, up to the byte after ``most`` of each, and 1 where there was a record; all is deleted.
 
     ``keys`` are those of record, tokens, last seen, card, lock, and of where the tokens go for so many ``milliseconds``: then they are not
     in the answer. 0 leaves none. Of a session that has none, what an end before left keeps its time.
