@@ -19,6 +19,7 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
                              ├─ request_body.send_body    the caller's body, upwards, while the answer may come down already
                              │    └─ passing_connection   lends the caller's transport to a
                              │         └─ passage         a long body of known length: from socket to socket, past aiohttp's parser
+                             │              └─ splice     by the kernel alone, where both sides are plain TCP
                              ├─ answer_headers            pure: the head that the caller gets
                              ├─ downstream                the caller's connection: one write where one will do
                              ├─ upgrades, websocket       pure: which upgrade passes, and whether the application really made it

@@ -65,6 +65,15 @@ class FlowControlled(asyncio.Protocol):
             if not self._encrypts:
                 transport.set_write_buffer_limits(None if feeder is None else 0)
 
+    @property
+    def fed(self) -> asyncio.Transport | None:
+        """The transport, for a feeder that leads bytes around it while nothing waits in it; None when it is closed or closing."""
+        return None if self.gone else self._transport
+
+    def progressed(self) -> None:
+        """Bytes went around the transport."""
+        self._progress = self._loop.time()
+
     def write_from(self, buffer: memoryview) -> bool:
         """Send the feeder's ``buffer``. Returns whether it may be used again: else it may once the upstream has caught up.
 

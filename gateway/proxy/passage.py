@@ -2,7 +2,7 @@
 
 Answers SL-04 and invariant 4: no more is read than the body has left, so what follows it is read as the next request and as nothing else;
 and nothing is read while the application has not taken what was read before. By way of aiohttp's parser, its queue and a task, every byte
-would be copied four times more.
+would be copied four times more. Where both sides are plain TCP, the kernel moves the bytes by itself (``splice``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from gateway.errors import RequestRefused
+from gateway.proxy.splice import Splice
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 WORTH_IT: Final = 64 * 1024
 """Bytes that have to be left of a body for this to be worth changing the protocol of a transport twice."""
+_WORTH_SPLICING: Final = 256 * 1024
+"""The same for descriptors of our own."""
 _SIZE: Final = 512 * 1024
 """Bytes of one read: few system calls, and still in the core's own cache when they are written."""
 _TURN: Final = 2 * 1024 * 1024
@@ -68,6 +71,7 @@ class Passage(asyncio.BufferedProtocol):
         """The buffer with bytes that the application has yet to take: nobody else may have it, and nothing is read."""
         self._loop = asyncio.get_running_loop()
         self._turn = _TURN
+        self._splice: Splice | None = None
         self.over: asyncio.Future[None] = self._loop.create_future()
 
     def begin(self) -> None:
@@ -76,23 +80,32 @@ class Passage(asyncio.BufferedProtocol):
         self._transport.pause_reading()  # uvloop learns who reads when reading begins
         self._transport.set_protocol(self)
         self._connection.feed_from(self)
-        if not self._connection.writing_paused:
-            self._read_on()
+        if self._left >= _WORTH_SPLICING:
+            self._splice = Splice.between(self, self._transport, self._connection.fed, self._left, self._loop)
+        self._read_on()
 
     @property
     def awaited(self) -> bool:
         """Whether the next byte is the caller's to send: the application has taken all that came."""
-        return self._connection is not None and not self._connection.writing_paused
+        return self._connection is not None and not self.behind
+
+    @property
+    def behind(self) -> bool:
+        """Whether the application has yet to take what came."""
+        connection, splice = self._connection, self._splice
+        return (connection is not None and connection.writing_paused) or (splice is not None and splice.behind)
 
     def leave(self) -> None:
         """Nobody wants the rest of the body: it is read, and forgotten. May be called at any time and again."""
         if self._connection is not None:
             self._connection.feed_from(None)
             self._connection = self._unsent = None
+            self._let_go()
             self._read_on()
 
     def fail(self, failure: GatewayError) -> None:
         """The body will not come whole, and so the exchange fails."""
+        self._let_go()
         if self._connection is not None:
             self._connection.fail(failure)
         self._settle()
@@ -102,7 +115,36 @@ class Passage(asyncio.BufferedProtocol):
         if self._unsent is not None and self._connection is not None and not self._connection.gone:
             _spare.give_back(self._unsent)
         self._unsent = None
+        if self._connection is not None and self._connection.gone:
+            self._let_go()
         self._read_on()
+
+    # what the splice calls
+
+    def took(self, count: int) -> None:
+        """Bytes have come."""
+        self._left -= count
+        self._body.total_bytes += count
+
+    def gave(self) -> None:
+        """Bytes have been taken."""
+        if self._connection is not None:
+            self._connection.progressed()
+
+    def all_given(self) -> None:
+        """The body is over."""
+        self._splice = None
+        self._end()
+
+    def gave_up(self, left_over: bytes) -> None:
+        """Something is wrong: go on without, so that the transports see for themselves what it is."""
+        self._splice = None
+        if self._connection is not None:
+            self._connection.write(left_over)
+        if self._left:
+            self._read_on()
+        else:
+            self._end()
 
     # what asyncio calls
 
@@ -151,8 +193,18 @@ class Passage(asyncio.BufferedProtocol):
 
     def _read_on(self) -> None:
         """Read, unless the application has yet to take what was read."""
-        if self._left and self._unsent is None and not self._transport.is_closing():
+        if not self._left or self._transport.is_closing() or (self._connection is not None and self._connection.writing_paused):
+            return
+        if self._splice is not None:
+            self._splice.go_on()
+        else:
             self._transport.resume_reading()
+
+    def _let_go(self) -> None:
+        """Whoever closes a socket means it: no descriptor of ours may keep it open."""
+        if self._splice is not None:
+            self._splice.close()
+            self._splice = None
 
     def _end(self) -> None:
         """The body is over: the transport is the caller's connection's again, which reads the next request."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import ssl
+from pathlib import Path
 
 import pytest
 
-from gateway.proxy import passage
+from gateway.proxy import passage, splice
 from gateway.proxy.connection import UpstreamConnection
 from gateway.proxy.passage import Passage
 from tests.support.raw_upstream import PATIENCE, raw_upstream
@@ -16,6 +19,15 @@ from tests.support.raw_upstream import PATIENCE, raw_upstream
 SIZE = 6_000_000
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CLOSING = b"Connection: close\r\n"
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["spliced", "copied"])
+def by_splice(request, monkeypatch):
+    """Whether the kernel moves the bytes by itself; at the end nothing is left of that but a few empty pipes."""
+    monkeypatch.setattr(splice, "_POSSIBLE", request.param)
+    yield request.param
+    assert splice._here.open == 0
+    assert len(splice._here.spare) <= 4
 
 
 @pytest.fixture
@@ -66,7 +78,7 @@ def keeping(got: list[bytes], *, burst: int = 0):
 async def until_behind(passages):
     """Wait until an application is so far behind that a passage reads no more."""
     async with asyncio.timeout(PATIENCE):
-        while not any(passage._unsent is not None for passage in passages):
+        while not any(passage.behind for passage in passages):
             await asyncio.sleep(0)
 
 
@@ -281,3 +293,130 @@ async def test_while_a_passage_writes_any_byte_left_pauses_it_and_after_it_the_u
     assert answer.endswith(b"ok")
     assert limits[0] == (0, 0)
     assert limits[1] == (16 * 1024, 64 * 1024)
+
+
+@pytest.mark.parametrize("size", [passage.WORTH_IT, 300_000, 3 * 2**20 + 1])
+async def test_bodies_of_many_sizes_arrive_whole(world, size):
+    got = []
+    gateway, _ = await world(keeping(got))
+    client = await gateway.client()
+    for seed in range(3):
+        await client.send(put(size))
+        await client.send(body(size, seed=seed))
+        await client.head()
+        assert await client.read(2) == b"ok"
+    assert got == [body(size, seed=seed) for seed in range(3)]
+
+
+async def test_who_ends_an_upload_resets_it_and_no_descriptor_keeps_it_open(world, passages):
+    """As a sign-out does: the caller sees a reset, the application a body that broke off."""
+
+    async def script(connection):
+        await connection.head()
+        await connection.rest()
+
+    gateway, upstream = await world(script)
+    client = await gateway.client()
+    await client.send(put(20_000_000) + body())
+    await upstream.seen(body()[-100:])
+    (held,) = gateway.held
+    assert held.heard >= SIZE
+    held.end(None)
+    await client.rest_until_reset()
+    await upstream.dropped()
+    assert len(passages) == 1
+
+
+class TestWithoutSplice:
+    """What the kernel refuses is copied, with no byte lost and none twice."""
+
+    @pytest.fixture
+    def failing(self, monkeypatch):
+        """``failing(call)``: that call of os.splice fails, and every later one."""
+        real, calls = os.splice, []
+
+        def fail_from(first):
+            def refuse(source, sink, count, **options):
+                calls.append(count)
+                if len(calls) >= first:
+                    raise OSError(errno.EINVAL, "refused")
+                return real(source, sink, count, **options)
+
+            monkeypatch.setattr(os, "splice", refuse)
+            return calls
+
+        return fail_from
+
+    @pytest.mark.parametrize("first", [1, 2, 3, 6])
+    async def test_a_splice_that_fails_is_gone_on_with_by_copies(self, world, by_splice, failing, first):
+        got = []
+        gateway, _ = await world(keeping(got, burst=200_000))
+        calls = failing(first)
+        client = await gateway.client()
+        for seed in range(2):
+            await client.send(put(SIZE) + body(seed=seed))
+            await client.head()
+            assert await client.read(2) == b"ok"
+        assert got == [body(seed=0), body(seed=1)]
+        assert bool(calls) == by_splice
+
+    async def test_without_descriptors_it_copies(self, world, monkeypatch):
+        got = []
+        gateway, _ = await world(keeping(got))
+
+        def refuse(*_):
+            raise OSError(errno.EMFILE, "too many")
+
+        monkeypatch.setattr(os, "dup", refuse)
+        answer = await gateway.ask(put(SIZE, CLOSING) + body())
+        assert answer.endswith(b"ok")
+        assert got == [body()]
+
+    async def test_slow_bodies_hold_a_bounded_number_of_descriptors(self, world, passages, by_splice, monkeypatch):
+        monkeypatch.setattr(splice, "MOST", 2)
+
+        async def script(connection):
+            await connection.head()
+            await connection.rest()
+
+        gateway, upstream = await world(script)
+        for seed in range(5):
+            client = await gateway.client()
+            await client.send(put(SIZE) + body(300_000, seed=seed))
+            await upstream.seen(body(300_000, seed=seed)[-100:])
+        assert len(passages) == 5
+        assert splice._here.open == (2 if by_splice else 0)
+        for client in gateway.clients:
+            client.leave()
+        for index in range(5):
+            await upstream.dropped(index)
+
+
+async def test_descriptors_are_given_back(world, passages):
+    async def script(connection):
+        head = await connection.head()
+        if b"/early" in head:
+            await connection.read(300_000)
+            await connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            await connection.rest()
+        elif b"/reset" in head:
+            await connection.read(300_000)
+            connection.reset()
+        else:
+            await connection.read(SIZE)
+            await connection.send(OK)
+
+    gateway, _ = await world(script)
+    taken = []
+    for _ in range(3):
+        for path, status in ((b"/p", b"200"), (b"/early", b"413"), (b"/reset", b"502")):
+            client = await gateway.client()
+            client.writer.write(put(SIZE, CLOSING).replace(b"/p", path) + body())
+            assert (await client.head()).startswith(b"HTTP/1.1 " + status)
+            client.leave()
+        while gateway.upstream.pools[0].load:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        taken.append(len([*Path("/proc/self/fd").iterdir()]))
+    assert taken[2] <= taken[1]
+    assert len(passages) == 9
