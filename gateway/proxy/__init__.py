@@ -6,7 +6,8 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
 
 ::
 
-    server -> relay.forward ─┬─ headers.request_head      pure: one pass over the raw header list
+    server -> request_headers     pure: one reading of the raw headers: what they say to us, and the lines that may pass (headers)
+           -> relay.forward ─┬─ request_head              pure: those lines, and our own behind them
                              ├─ connector.Upstream        where a route leads: which address, which connection (all of them: upstreams)
                              │    ├─ balancing            pure: the least loaded address that is well
                              │    ├─ health_checks        asks an address now and then
@@ -15,6 +16,7 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
                              │         └─ connection      one exchange at a time, on flow_control's transport
                              │              └─ answer_reader   pure: from bytes to the head and the body of one answer
                              │                   ├─ answer     pure: the strict reader of response heads, and their framing
+                             │                   │    └─ answer_lines  pure: what each line says, judged once by llhttp
                              │                   └─ chunked    httptools: reads chunked bodies
                              ├─ request_body.send_body    the caller's body, upwards, while the answer may come down already
                              │    └─ passing_connection   lends the caller's transport to a
@@ -27,6 +29,6 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
                              │    └─ websocket_frames     pure: where frames end, so that a last one can be put between two
                              └─ held                      what outlives its first write, for whoever ends sessions
 
-``headers``, ``answer``, ``answer_reader``, ``answer_headers``, ``balancing``, ``framing``, ``upgrades``, ``upstream``,
-``websocket`` and ``websocket_frames`` are pure.
+``headers``, ``request_headers``, ``request_head``, ``own_cookies``, ``answer``, ``answer_lines``, ``answer_reader``, ``answer_headers``,
+``balancing``, ``framing``, ``upgrades``, ``upstream``, ``websocket`` and ``websocket_frames`` are pure.
 """

@@ -23,6 +23,7 @@ MAX_HEAD: Final = 65536
 """Bytes of an answer's head, status line included."""
 MAX_HEADERS: Final = 200
 MEMO_STATUS_LINES: Final = 256
+MEMO_STATUS_LINE_LENGTH: Final = 64
 
 # llhttp takes status codes that are none, and other versions: the status line is looked at first. It is strict about all the rest.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?")
@@ -112,7 +113,7 @@ def _read_status_line(line: bytes) -> tuple[int, bytes, bool]:
     if read is None:
         raise UpstreamFailed("the answer's head is not HTTP/1.1 by the letter")
     said = int(read[2]), read[3] or b"", read[1] == b"0"
-    if len(_STATUS_LINES) < MEMO_STATUS_LINES:
+    if len(_STATUS_LINES) < MEMO_STATUS_LINES and len(line) <= MEMO_STATUS_LINE_LENGTH:
         _STATUS_LINES[line] = said
     return said
 

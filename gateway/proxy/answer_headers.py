@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.errors import UpstreamFailed
+from gateway.proxy.answer_lines import Date
 from gateway.proxy.framing import Delimiter
 from gateway.proxy.headers import fold
 
@@ -31,7 +32,11 @@ def response_head(head: AnswerHead, *, framing: Framing, keep_alive: bool, now: 
     a line of its own.
     """
     final = head.status >= _FIRST_FINAL
-    last = b"" if head.dated or not final else date_line(now)
+    lines, dated = head.lines, head.dated
+    if head.nominates:
+        lines = _not_nominated(head)
+        dated = any(isinstance(line, Date) for line in lines)
+    last = b"" if dated or not final else date_line(now)
     if framing is Delimiter.CHUNKS:
         last += b"Transfer-Encoding: chunked\r\n"
     elif isinstance(framing, int):
@@ -42,7 +47,6 @@ def response_head(head: AnswerHead, *, framing: Framing, keep_alive: bool, now: 
         last += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade
     elif not keep_alive and final:
         last += b"Connection: close\r\n"
-    lines = _not_nominated(head) if head.nominates else head.lines
     raw = b"".join((b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason), *lines, last, b"\r\n"))
     ends = len(lines) + 2 + last.count(b"\n")
     if raw.count(b"\n") != ends or raw.count(b"\r") != ends or b"\0" in raw:

@@ -50,6 +50,8 @@ class HeaderRules:
     """What the names of its login cookies begin with, of every origin."""
     own_exact: frozenset[bytes] = field(init=False, repr=False, compare=False)
     own_prefixes: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    own_names: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    """What stands in every Cookie line that holds one of ours: the names, less those that another one begins."""
     treatments: dict[bytes, Treatment] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What ``treatment`` said, by name as it was written."""
     answer_lines: dict[bytes, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -61,6 +63,8 @@ class HeaderRules:
         """Derive the lower-cased names of the own cookies: browsers tell their case apart, applications often do not."""
         object.__setattr__(self, "own_exact", frozenset(name.lower() for name in self.cookie_names))
         object.__setattr__(self, "own_prefixes", tuple(prefix.lower() for prefix in self.cookie_prefixes))
+        names = {*self.own_exact, *self.own_prefixes}
+        object.__setattr__(self, "own_names", tuple(name for name in names if not any(name != one and one in name for one in names)))
 
     def treatment(self, name: bytes) -> Treatment:
         """What happens to a request header called ``name``. Names are few and come again, so the answers are remembered (bounded)."""

@@ -45,6 +45,12 @@ def is_own(pair: bytes, rules: HeaderRules) -> bool:
 
 def without_own(value: bytes, rules: HeaderRules) -> bytes:
     """A Cookie header's value without the gateway's cookies; empty when none is left (RFC 6265 section 4.2.1)."""
+    lower = value.lower()
+    for name in rules.own_names:
+        if name in lower:
+            break
+    else:
+        return value
     pairs = value.split(b";")
     kept = [pair for pair in pairs if not is_own(pair, rules)]
     if len(kept) == len(pairs):

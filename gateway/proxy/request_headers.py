@@ -26,6 +26,10 @@ HEADER_BYTES: Final = 64 * 1024
 """All names and values together."""
 COOKIE_BYTES: Final = 32 * 1024
 """All Cookie lines together: four times what browsers keep for one site's usual needs, little enough to look through (CK-11)."""
+MOST_COOKIES: Final = 1024
+"""Several times what browsers keep for one host."""
+USUAL_BYTES: Final = 4 * 1024
+"""Up to here nothing can be too much."""
 PSEUDONYM: Final = b"gateway"
 """Our name in Via; an internal host name is nobody's business (RFC 9110 section 7.6.3)."""
 MAX_PASSES: Final = 4
@@ -36,7 +40,7 @@ _WHITE = b" \t"
 _PASS, _DROP, _COOKIE, _TOLD = Treatment.PASS, Treatment.DROP, Treatment.COOKIE, Treatment.TOLD
 _PLAIN_CONNECTION = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 _PLAIN_LISTS = frozenset({*_PLAIN_CONNECTION, b"keep-alive, upgrade", b"upgrade, http2-settings"})
-_NEVER_NOMINATED = frozenset({b"host", b"cookie", b"authorization", b"contentlength"})
+_NEVER_NOMINATED = frozenset({b"host", b"cookie", b"authorization", b"contentlength", b"transferencoding"})
 """Obeying would change whom the request is from or for, or where it ends."""
 
 
@@ -85,16 +89,23 @@ def read_request_headers(
 
     Raises:
         HeadersRefused: no Host or more than one, a body that can be framed in two ways, a header that could be read in two ways, a loop.
-        HeadersTooLarge: more than ``HEADER_BYTES``, or more cookies than ``COOKIE_BYTES``.
+        HeadersTooLarge: more than ``HEADER_BYTES``, or more cookies than ``COOKIE_BYTES`` or ``MOST_COOKIES``.
         ExpectationRefused: an Expect other than 100-continue.
     """
+    total = sum(map(len, map(b"".join, headers)))
+    if total > HEADER_BYTES:
+        raise HeadersTooLarge(f"headers of {total} bytes together, more than {HEADER_BYTES}")
+    if total > USUAL_BYTES:
+        _check_cookies([value for name, value in headers if name.lower() == b"cookie"])
     read = _read(headers, rules, method)
     if read.nominated:
         if read.nominated & _NEVER_NOMINATED:
-            raise HeadersRefused("Connection nominates Host, Cookie, Authorization or Content-Length")
+            raise HeadersRefused("Connection nominates Host, Cookie, Authorization, Content-Length or Transfer-Encoding")
         kept = [pair for pair in headers if pair[0].lower() != b"connection" and fold(pair[0]) not in read.nominated]
         first, read = read, _read(kept, rules, method)
         read.nominated, read.upgrade = first.nominated, first.upgrade
+        # What a proxy told does not pass anyway, and a caller cannot nominate it away: it is judged as it came.
+        read.told = first.told
     if read.chunked and (read.length is not None or http10):
         raise HeadersRefused("Transfer-Encoding beside Content-Length, or in HTTP/1.0")
     if not read.host:
@@ -102,6 +113,12 @@ def read_request_headers(
     if http10:
         read.expects_continue = False
     return read
+
+
+def _check_cookies(lines: Sequence[bytes]) -> None:
+    """To be called before they are taken apart: anonymous requests cost the attacker more than us (invariant 15)."""
+    if sum(map(len, lines)) > COOKIE_BYTES or sum([line.count(b";") for line in lines]) > MOST_COOKIES:
+        raise HeadersTooLarge("Cookie lines")
 
 
 def _read(headers: Sequence[tuple[bytes, bytes]], rules: HeaderRules, method: str) -> RequestHeaders:
@@ -121,17 +138,7 @@ def _read(headers: Sequence[tuple[bytes, bytes]], rules: HeaderRules, method: st
                 lines.append(b"%b: %b\r\n" % (name, left))
         elif what is not _DROP:
             _read_special(what, name, value, read, method)
-    total = sum(map(len, map(b"".join, headers)))
-    if total > COOKIE_BYTES:
-        _check_size(total, read.cookies)
     return read
-
-
-def _check_size(total: int, cookies: Sequence[bytes]) -> None:
-    if total > HEADER_BYTES:
-        raise HeadersTooLarge(f"headers of {total} bytes together, more than {HEADER_BYTES}")
-    if sum(map(len, cookies)) > COOKIE_BYTES:
-        raise HeadersTooLarge("Cookie lines")
 
 
 def _read_special(  # noqa: C901, PLR0912 - a table of cases, each a line or two

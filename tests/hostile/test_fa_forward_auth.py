@@ -181,6 +181,12 @@ async def test_a_check_decides_as_a_direct_request_is_decided(standing_house: Ho
         pytest.param(
             forwarded(Asked(path="/public/x")) + original(Asked(path="/public/x", host="two.example")), {400}, id="FA-05 two hosts"
         ),
+        pytest.param(
+            original(Asked(path="/public/x")) + forwarded(Asked(path="/admin")) + "Connection: X-Forwarded-Uri, x_forwarded_method\r\n",
+            {400},
+            id="FA-05 one of two sources nominated away",
+        ),
+        pytest.param(forwarded(Asked(path="/admin")) + "Connection: X-Forwarded-Uri\r\n", {401}, id="FA-05 the source nominated away"),
         pytest.param(forwarded(Asked(path="/public/x")).replace("https", "ws, https"), {400}, id="FA-05 two schemes"),
         pytest.param("X-Original-Method: GET\r\nX-Original-URL: /public/x\r\n", {400}, id="FA-05 a URL without its origin"),
         pytest.param("X-Original-URI: /public/x\r\nX-Original-Method: GET\r\n", {400}, id="FA-05 a header that is none of ours"),

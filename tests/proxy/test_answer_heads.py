@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamFailed
-from gateway.proxy.answer import AnswerHead, read_answer_head
+from gateway.proxy.answer import _STATUS_LINES, AnswerHead, read_answer_head
 from gateway.proxy.answer_headers import response_head
 from gateway.proxy.chunked import ChunkedReader
 from gateway.proxy.framing import LAST_CHUNK, Delimiter, chunk
@@ -140,3 +140,21 @@ def test_a_line_break_that_slipped_through_is_never_sent():
     head.lines.append(b"X: a\r\nSet-Cookie: __Host-gateway=x\r\n")
     with pytest.raises(UpstreamFailed):
         response_head(head, framing=0, keep_alive=True, now=NOW)
+
+
+def test_a_date_that_is_nominated_is_replaced():
+    raw = response_head(answer((b"Connection", b"date"), (b"Date", b"d")), framing=0, keep_alive=True, now=NOW)
+    assert raw.count(b"Date: ") == 1
+    assert b"\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n" in raw
+
+
+def test_what_is_remembered_of_answers_is_bounded():
+    rules = HeaderRules(reserved=frozenset(), cookie_names=frozenset())
+    before = sum(map(len, _STATUS_LINES))
+    for number in range(3000):
+        read_answer_head(
+            b"HTTP/1.1 200 %d%b\r\nX-%d: %d\r\nY: %b%d\r\n\r\n" % (number, b"r" * 9000, number, number, b"y" * 300, number), rules
+        )
+    assert len(rules.answer_lines) <= 2048
+    assert max(map(len, rules.answer_lines)) <= 256
+    assert sum(map(len, _STATUS_LINES)) == before

@@ -34,6 +34,9 @@ RULES = HeaderRules(reserved=frozenset({b"xteam"}), cookie_names=frozenset({b"ga
         pytest.param([HOST, (b"Content-Length", "\u0663".encode())], HeadersRefused, id="SM-25 a digit of another script"),
         pytest.param([HOST, (b"Expect", b"200-ok")], ExpectationRefused, id="SM-68"),
         pytest.param([HOST, (b"Cookie", b"a" * COOKIE_BYTES), (b"Cookie", b"b")], HeadersTooLarge, id="CK-11"),
+        pytest.param([HOST, (b"Cookie", b";" * 5000)], HeadersTooLarge, id="CK-11 in number"),
+        pytest.param([HOST, (b"Cookie", b"a=b;" * 800), (b"cookie", b"a=b;" * 800)], HeadersTooLarge, id="CK-11 in number, on two lines"),
+        pytest.param([HOST, (b"Connection", b"transfer-encoding"), (b"Transfer-Encoding", b"chunked")], HeadersRefused, id="nominated"),
         pytest.param([HOST, (b"X", b"y" * (HEADER_BYTES // 2)), (b"Y", b"y" * (HEADER_BYTES // 2))], HeadersTooLarge, id="SM-73"),
     ],
 )
@@ -81,3 +84,11 @@ def test_an_accepted_head_has_one_host_and_at_most_one_framing(lines, http10):
     assert [value for name, value in lines if name.lower() == b"host"] == [head.host]
     assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
     assert head.cookies == tuple(value for name, value in lines if name.lower() == b"cookie")
+
+
+@pytest.mark.parametrize("nominates", [b"x-forwarded-uri", b"X_Forwarded_Uri, x-forwarded-for", b"close, X-Forwarded-Uri"])
+def test_what_a_proxy_told_cannot_be_nominated_away(nominates):
+    told = [(b"X-Forwarded-Uri", b"/x"), (b"X-Forwarded-For", b"203.0.113.9"), (b"X-Original-URL", b"https://a/public")]
+    read = read_request_headers([HOST, (b"Connection", nominates), *told], RULES)
+    assert read.told == told
+    assert read.lines == []
