@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from gateway.config.values import duration, provider_id
 from gateway.errors import RequestRefused
-from gateway.session.index_names import OfProvider, OfProviderSession, OfUser
+from gateway.session.index_names import OfEverybody, OfProvider, OfProviderSession, OfUser
 from gateway.session.search import Search
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ LISTING: Final = (*WHOSE, "user", "address", "min_age", "max_age", "limit", "cur
 ENDING: Final = (*WHOSE, "confirm")
 ALL: Final = "all"
 """What ``confirm`` has to say to end every session."""
+EVERYBODY: Final = (OfEverybody(),)
 LONGEST_VALUE: Final = 1024
 PAGE: Final = 100
 LARGEST_PAGE: Final = 1000
@@ -63,14 +64,14 @@ def read_query(query: str | None, known: Sequence[str]) -> dict[str, str]:
         raise RequestRefused("the query is not name=value&name=value in UTF-8") from None
     asked = dict(pairs)
     if not asked.keys() <= set(known):
-        raise RequestRefused(f"an unknown parameter; here are {', '.join(known)}")
+        raise RequestRefused(f"an unknown parameter; here are {', '.join(known)}" if known else "a parameter beside an id: it takes none")
     if len(asked) < len(pairs):
         raise RequestRefused("a parameter stands twice")
     return asked
 
 
 def read_listing(asked: Mapping[str, str], providers: Providers) -> Asked:
-    """What is to be listed; without ``sub``, ``sid`` and ``provider`` that is the sessions by every configured provider.
+    """What is to be listed; without ``sub``, ``sid`` and ``provider`` that is every session, whatever is configured by now.
 
     Raises:
         RequestRefused: with the parameter's name and what it takes.
@@ -85,7 +86,7 @@ def read_listing(asked: Mapping[str, str], providers: Providers) -> Asked:
         min_age=_read(asked, "min_age", _AGE, "a duration up to 90d, such as 30m or 12h") or 0.0,
         max_age=_read(asked, "max_age", _AGE, "a duration up to 90d, such as 30m or 12h"),
     )
-    return Asked(_whose(asked, providers) or _everybody(providers), search, int(limit), asked.get("cursor"))
+    return Asked(_whose(asked, providers) or EVERYBODY, search, int(limit), asked.get("cursor"))
 
 
 def read_ending(asked: Mapping[str, str], providers: Providers) -> tuple[Listing, ...]:
@@ -103,7 +104,7 @@ def read_ending(asked: Mapping[str, str], providers: Providers) -> tuple[Listing
             raise RequestRefused(f"confirm: {ALL}, and nothing else")
         if "issuer" in asked:
             raise RequestRefused(f"issuer: goes with sub or sid, not with confirm={ALL}")
-    return _whose(asked, providers) or _everybody(providers)
+    return _whose(asked, providers) or EVERYBODY
 
 
 def _check_values(asked: Mapping[str, str]) -> None:
@@ -128,10 +129,6 @@ def _whose(asked: Mapping[str, str], providers: Providers) -> tuple[Listing, ...
     if "sub" in asked:
         return tuple(OfUser(issuer, asked["sub"]) for issuer in issuers)
     return tuple(OfProviderSession(issuer, asked["sid"]) for issuer in issuers)
-
-
-def _everybody(providers: Providers) -> tuple[Listing, ...]:
-    return tuple(OfProvider(id_) for id_, _ in providers)
 
 
 def _read(asked: Mapping[str, str], name: str, read: Callable[[str], Any], form: str) -> Any:

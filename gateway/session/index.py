@@ -3,7 +3,7 @@
 Answers "ended here means ended everywhere" and "what has ended is in no list": a session is listed together with its birth and unlisted
 together with its end, by what its card says; a member that is left over (a crash in between, a DEL by hand, an idle time that ran out) is
 passed over when it is seen, and taken off when it is seen again. Not at once: in a store of several servers a session is listed a moment
-before it is there.
+before it is there. What is there stays listed, whether anybody can read its card or not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import RequestRefused, StoreUnavailable
 from gateway.session.card import card_of, open_card, seal_card
-from gateway.session.index_names import all_names, names_of, newest_names
+from gateway.session.index_names import EVERYBODY, all_names, names_of, newest_names
 from gateway.session.lifecycle import ended, idle_expires
+from gateway.session.store.protocol import UnknownToReplicas
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 LEAVE_TOKENS: Final = 30.0
 """Seconds that the tokens of a session that was ended without its cookie wait for a replica that can open them."""
-LOOKED_AT_ONCE: Final = 256
-"""Members of a listing in one round trip or two."""
+LOOKED_AT_ONCE: Final = 64
+"""Members of a listing in one round trip or two: few, since whoever is served by this process waits while their cards are opened."""
 LOOKED_AT_MOST: Final = 5000
 """Cards opened for one page, however few of them match: then the page ends, with a cursor to go on from."""
 ENDED_AT_ONCE: Final = 16
@@ -62,7 +63,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a search. ``cursor`` None: there is no more. ``unreadable`` counts sessions whose cards no configured key opens."""
+    """A part of a search. ``cursor`` None: there is no more. ``unreadable`` counts sessions without a card that a configured key opens."""
 
     sessions: tuple[Listed, ...]
     cursor: str | None
@@ -88,6 +89,7 @@ class SessionIndex:
         self._clock = clock
         self._changed = changed
         self._gone: dict[str, float] = {}
+        self._looking = asyncio.Lock()
 
     def entry(self, session: Session, key: str, *, address: str) -> tuple[bytes, tuple[str, ...]]:
         """The sealed card of a new session, and where it is listed. ``IdTokenRefused`` for names longer than a card."""
@@ -96,15 +98,14 @@ class SessionIndex:
 
     async def unlist(self, key: str, sealed: bytes | None) -> None:
         """Take a session that has ended off its lists, by its card. An outage leaves it there, to be passed over when it is seen."""
-        card = None if sealed is None else open_card(self._keyring, sealed, key=key)
-        if card is not None:
-            await self._unlist(key, all_names(self._keyring, card))
+        if sealed is not None:
+            card = open_card(self._keyring, sealed, key=key)
+            await self._unlist(key, (EVERYBODY,) if card is None else all_names(self._keyring, card))
 
     async def unlist_replaced(self, keys: Sequence[str], cards: Sequence[bytes]) -> None:
         """The same for sessions that another one replaced: each card opens for its own key alone."""
         for key in keys:
-            for sealed in cards:
-                await self.unlist(key, sealed)
+            await self.unlist(key, next((sealed for sealed in cards if open_card(self._keyring, sealed, key=key)), None))
 
     async def find(self, key: str) -> Listed | None:
         """The live session under this store key."""
@@ -115,11 +116,16 @@ class SessionIndex:
     async def page(self, listings: Sequence[Listing], search: Search, *, cursor: str | None = None, limit: int) -> Page:
         """Up to ``limit`` live sessions of these listings that match, from ``cursor`` (of the page before) on.
 
-        One that begins or ends meanwhile may be there or not; one that was there all the time is on some page, seldom on two.
+        One that begins or ends meanwhile may be there or not; one that was there all the time is on some page, seldom on two. One page is
+        made at a time: operators wait for each other, and nobody else for them.
 
         Raises:
             RequestRefused: a cursor of another search, or one that was never given out.
         """
+        async with self._looking:
+            return await self._page(listings, search, cursor=cursor, limit=limit)
+
+    async def _page(self, listings: Sequence[Listing], search: Search, *, cursor: str | None, limit: int) -> Page:
         names = self._names(listings)
         place = _Place.read(cursor, names)
         found: dict[str, Listed] = {}
@@ -143,6 +149,9 @@ class SessionIndex:
         """End the session under this store key, on every replica; whether there was one.
 
         Its tokens wait for a replica that holds it open, which revokes them: nobody else can read them.
+
+        Raises:
+            UnknownToReplicas: it has ended, and a failover of the store would bring it back. It stays listed, to be ended again.
         """
         try:
             left = await self._store.end(key, leave_tokens=LEAVE_TOKENS)
@@ -150,45 +159,64 @@ class SessionIndex:
             # Whatever came of it: copies in this process are read anew.
             self._changed(key)
         await self.unlist(key, left.card)
-        return left.card is not None
+        return left.there
 
     async def end_all(self, listings: Sequence[Listing], ended_keys: list[str]) -> None:
-        """End every session of these listings. ``ended_keys`` grows as they end, so that an outage in between hides none of them."""
+        """End every session of these listings. ``ended_keys`` grows as they end, so that an outage in between hides none of them.
+
+        One that cannot be ended keeps nobody else signed in: it is raised at last, and at once only where nothing answers any more.
+        ``UnknownToReplicas``: all have ended, as far as this store knows.
+        """
         for _ in range(ROUNDS):
             before = len(ended_keys)
-            for name in self._names(listings):
-                await self._end_listed(name, ended_keys)
+            failures = [await self._end_listed(name, ended_keys) for name in self._names(listings)]
+            failure = _worst(failures)
+            if failure is not None:
+                raise failure
             if len(ended_keys) == before:
                 return
 
-    async def _end_listed(self, name: str, ended_keys: list[str]) -> None:
+    async def _end_listed(self, name: str, ended_keys: list[str]) -> StoreUnavailable | None:
+        worst: StoreUnavailable | None = None
         cursor = 0
         while True:
-            part = await self._store.listed(name, cursor=cursor, count=LOOKED_AT_ONCE)
+            try:
+                part = await self._store.listed(name, cursor=cursor, count=LOOKED_AT_ONCE)
+            except StoreUnavailable as outage:
+                return outage
             for first in range(0, len(part.keys), ENDED_AT_ONCE):
-                ending = (self._end_one(name, key, ended_keys) for key in part.keys[first : first + ENDED_AT_ONCE])
-                for failure in await asyncio.gather(*ending, return_exceptions=True):
-                    if failure is not None:
-                        raise failure
+                some = part.keys[first : first + ENDED_AT_ONCE]
+                failures = await asyncio.gather(*(self._end_one(name, key, ended_keys) for key in some))
+                worst = _worst([worst, *failures])
+                if sum(map(_is_unanswered, failures)) == ENDED_AT_ONCE:
+                    return worst
             cursor = part.cursor
             if not cursor:
-                return
+                return worst
 
-    async def _end_one(self, name: str, key: str, ended_keys: list[str]) -> None:
-        if await self.end(key):
-            ended_keys.append(key)
-            # Once more by the list's own name: its card may have been sealed under a key that is no longer configured.
-            await self._unlist(key, (name,))
-        else:
-            await self._pass_over(name, [key])
+    async def _end_one(self, name: str, key: str, ended_keys: list[str]) -> StoreUnavailable | None:
+        try:
+            if await self.end(key):
+                ended_keys.append(key)
+                # Once more by the list's own name: its card may have been sealed under a key that is no longer configured.
+                await self._unlist(key, (name,))
+            else:
+                await self._pass_over(name, [key])
+        except UnknownToReplicas as late:
+            if late.ended:
+                ended_keys.append(key)
+            return late
+        except StoreUnavailable as outage:
+            return outage
+        return None
 
     async def _look(self, name: str, keys: Sequence[str]) -> list[tuple[str, Listed | None]]:
-        """Those of ``keys`` that live; None for one whose card cannot be opened."""
+        """Those of ``keys`` that live; None for one whose card is lost, or cannot be opened."""
         looked: list[tuple[str, Listed | None]] = []
         gone = []
         for key, shown in zip(keys, await self._store.show(keys) if keys else (), strict=True):
             card = None if shown.card is None else open_card(self._keyring, shown.card, key=key)
-            if shown.card is None or shown.last_seen is None:
+            if not shown.there or shown.last_seen is None:
                 gone.append(key)
             elif card is None:
                 looked.append((key, None))
@@ -224,6 +252,16 @@ class SessionIndex:
 
     def _names(self, listings: Sequence[Listing]) -> tuple[str, ...]:
         return tuple(name for listing in listings for name in names_of(self._keyring, listing))
+
+
+def _is_unanswered(failure: StoreUnavailable | None) -> bool:
+    return failure is not None and not isinstance(failure, UnknownToReplicas)
+
+
+def _worst(failures: Sequence[StoreUnavailable | None]) -> StoreUnavailable | None:
+    """The first that left anybody signed in, or else the first that may bring somebody back."""
+    known = [failure for failure in failures if failure is not None]
+    return next(filter(_is_unanswered, known), known[0] if known else None)
 
 
 @dataclass(frozen=True, slots=True)

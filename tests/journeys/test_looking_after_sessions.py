@@ -227,7 +227,7 @@ async def test_what_is_in_redis_tells_nothing_and_is_gone_with_the_session(house
     async with signed_in(house, "alice") as alice:
         everything = await house.keys()
         assert {key[: len("gateway:x:")] for key in everything} == {f"gateway:{kind}:".encode() for kind in "stilcx"}
-        assert sum(key.startswith(b"gateway:x:") for key in everything) == 3
+        assert sum(key.startswith(b"gateway:x:") for key in everything) == 4
         dump = b"\n".join(key + b"=" + value for key, value in everything.items())
         issued = house.provider.tokens_issued[0]
         for telling in ("alice", "example.org", house.provider.issuer, "127.0.0.1", "main", *issued.values()):

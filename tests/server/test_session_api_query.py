@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import RequestRefused
 from gateway.server.session_api_query import ENDING, LISTING, PAGE, Asked, read_ending, read_listing, read_query
-from gateway.session.index_names import OfProvider, OfProviderSession, OfUser
+from gateway.session.index_names import OfEverybody, OfProvider, OfProviderSession, OfUser
 from gateway.session.search import Search
 
 ONE = (("main", "https://id.example.org"),)
@@ -61,7 +61,7 @@ def test_what_ends_takes_no_filter():
 @pytest.mark.parametrize(
     ("asked", "providers", "listings"),
     [
-        pytest.param({}, TWO, (OfProvider("main"), OfProvider("other")), id="everybody"),
+        pytest.param({}, TWO, (OfEverybody(),), id="everybody"),
         pytest.param({"provider": "other"}, TWO, (OfProvider("other"),), id="one provider's"),
         pytest.param({"provider": "gone"}, ONE, (OfProvider("gone"),), id="those of a provider that is configured no more"),
         pytest.param({"sub": "alice"}, ONE, (OfUser(ISSUER, "alice"),), id="a user's"),
@@ -78,7 +78,7 @@ def test_whose_sessions_are_listed(asked, providers, listings):
 def test_what_a_search_asks_for():
     asked = {"user": "ali", "address": "192.0.2.0/24", "min_age": "30m", "max_age": "12h", "limit": "7", "cursor": "abc"}
     search = Search(user="ali", address=ip_network("192.0.2.0/24"), min_age=1800.0, max_age=43_200.0)
-    assert read_listing(asked, ONE) == Asked((OfProvider("main"),), search, 7, "abc")
+    assert read_listing(asked, ONE) == Asked((OfEverybody(),), search, 7, "abc")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_search_is_refused_by_the_parameters_name(asked, named):
     [
         pytest.param({"sub": "alice"}, (OfUser(ISSUER, "alice"),), id="a user's"),
         pytest.param({"sid": "s-1"}, (OfProviderSession(ISSUER, "s-1"),), id="a provider session's"),
-        pytest.param({"confirm": "all"}, (OfProvider("main"),), id="all"),
+        pytest.param({"confirm": "all"}, (OfEverybody(),), id="all"),
         pytest.param({"confirm": "all", "provider": "gone"}, (OfProvider("gone"),), id="all of a provider"),
     ],
 )

@@ -14,7 +14,7 @@ from gateway.errors import IdTokenRefused
 from gateway.identity import Identity
 from gateway.oidc import base64url
 from gateway.session.card import LONGEST_NAME, Card, card_of, open_card, seal_card
-from gateway.session.index_names import OfProvider, OfProviderSession, OfUser, all_names, listings_of, names_of, newest_names
+from gateway.session.index_names import OfEverybody, OfProvider, OfProviderSession, OfUser, all_names, listings_of, names_of, newest_names
 from gateway.session.record import Session
 from gateway.session.sealing import Keyring, Purpose
 from gateway.session.store.protocol import MAX_CARD, MAX_VALUE
@@ -124,16 +124,16 @@ def test_what_is_no_card_opens_as_none(plaintext):
 def test_a_session_is_listed_under_the_newest_key_and_found_under_each():
     before, after = Keyring([KEY]), Keyring([OTHER_KEY, KEY])
     old = newest_names(before, CARD)
-    assert len(set(old)) == 3
-    assert not set(old) & set(newest_names(after, CARD))
+    assert len(set(old)) == 4
+    assert set(old) & set(newest_names(after, CARD)) == {"everybody"}, "a list whose name no key makes"
     assert set(old) <= set(all_names(after, CARD))
     assert set(newest_names(after, CARD)) <= set(all_names(after, CARD))
     for listing, name in zip(listings_of(CARD), old, strict=True):
         assert name in names_of(after, listing)
 
 
-def test_without_a_sid_there_are_two_lists():
-    assert listings_of(replace(CARD, sid=None)) == (OfUser(CARD.issuer, CARD.subject), OfProvider("main"))
+def test_without_a_sid_there_are_three_lists():
+    assert listings_of(replace(CARD, sid=None)) == (OfUser(CARD.issuer, CARD.subject), OfProvider("main"), OfEverybody())
 
 
 def test_names_of_lists_are_apart_whatever_is_in_them():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,15 @@ from structlog.testing import capture_logs
 
 from gateway.errors import RequestRefused, StoreUnavailable
 from gateway.session.cookies import CookieNames
-from gateway.session.index import SETTLED
-from gateway.session.index_names import OfProvider, OfProviderSession, OfUser, names_of
+from gateway.session.index import SETTLED, Page
+from gateway.session.index_names import OfEverybody, OfProvider, OfProviderSession, OfUser, names_of
 from gateway.session.lifecycle import Lifetimes
 from gateway.session.record import identity_from
 from gateway.session.sealing import Keyring
 from gateway.session.search import Search
 from gateway.session.sessions import Absent, Found, Sessions
 from gateway.session.store.memory import MemoryStore
-from gateway.session.store.protocol import NewSession
+from gateway.session.store.protocol import Ended, NewSession, UnknownToReplicas
 from tests.session.conftest import ISSUER, STARTED, Clock
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ KEY, OTHER_KEY, THIRD_KEY = bytes(range(32)), bytes(range(1, 33)), bytes(range(2
 LIFETIMES = Lifetimes(idle=1800.0, lifetime=43_200.0, login=600.0)
 NAMES = CookieNames.for_origin("https://apps.example.org")
 WANTED = frozenset({"email", "preferred_username"})
-EVERYBODY = (OfProvider("main"),)
+EVERYBODY = (OfEverybody(),)
 ANYBODY = Search()
 
 
@@ -71,6 +72,7 @@ async def test_a_session_is_listed_by_user_provider_and_the_providers_own_sessio
     assert (await listed(sessions)).keys() == {alice.handle.key, bob.handle.key}
     assert (await listed(sessions, OfUser(ISSUER, "alice"))).keys() == {alice.handle.key}
     assert (await listed(sessions, OfProviderSession(ISSUER, "sid-1"))).keys() == {alice.handle.key}
+    assert (await listed(sessions, OfProvider("main"))).keys() == {alice.handle.key, bob.handle.key}
     for nobody in (OfUser(ISSUER, "carol"), OfUser("https://other", "alice"), OfProviderSession(ISSUER, "alice"), OfProvider("other")):
         assert await listed(sessions, nobody) == {}
     shop.later(60)
@@ -129,13 +131,13 @@ async def test_a_cursor_that_was_never_given_out_is_refused(cursor: str):
     sessions = Sessions(Keyring([KEY]), MemoryStore(), LIFETIMES)
     place = names_of(Keyring([KEY]), OfProvider("main"))[0][:12]
     with pytest.raises(RequestRefused):
-        await sessions.index.page(EVERYBODY, Search(), cursor=cursor.replace("{place}", place), limit=10)
+        await sessions.index.page([OfProvider("main")], Search(), cursor=cursor.replace("{place}", place), limit=10)
 
 
 async def test_a_sign_out_leaves_nothing(shop: Shop, provider: FakeProvider):
     sessions = over(shop)
     _, begun = await begin(sessions, provider, sid="sid-1")
-    assert members(shop) == 3
+    assert members(shop) == 4
     assert await sessions.end(begun.handle) is not None
     assert members(shop) == 0
     assert shop.dump() == {}
@@ -147,7 +149,7 @@ async def test_a_session_that_another_one_replaced_is_unlisted(shop: Shop, provi
     before = [(await begin(sessions, provider, sid=f"sid-{number}"))[1].handle.key for number in range(2)]
     _, after = await begin(sessions, provider, sid="sid-3", replaces=(*before, "n" * 43))
     assert (await listed(sessions)).keys() == {after.handle.key}
-    assert members(shop) == 3
+    assert members(shop) == 4
 
 
 async def test_ending_one_ends_it_here_and_leaves_its_tokens_to_whoever_can_open_them_once(shop: Shop, provider: FakeProvider):
@@ -215,7 +217,7 @@ async def test_ending_all_ends_all_whatever_keys_they_began_under(shop: Shop, pr
     _, old = await begin(before, provider, sub="alice", sid="s")
     after = over(shop, keys=(OTHER_KEY, KEY))
     _, new = await begin(after, provider, sub="alice", sid="s")
-    for listing in (OfProvider("main"), OfUser(ISSUER, "alice"), OfProviderSession(ISSUER, "s")):
+    for listing in (OfEverybody(), OfProvider("main"), OfUser(ISSUER, "alice"), OfProviderSession(ISSUER, "s")):
         assert (await listed(after, listing)).keys() == {old.handle.key, new.handle.key}
     ended: list[str] = []
     await after.index.end_all(EVERYBODY, ended)
@@ -226,7 +228,7 @@ async def test_ending_all_ends_all_whatever_keys_they_began_under(shop: Shop, pr
 async def test_a_card_that_no_key_opens_is_counted_and_can_still_be_ended(shop: Shop, provider: FakeProvider):
     sessions = over(shop)
     _, mine = await begin(sessions, provider)
-    await shop.store.create(foreign(names_of(Keyring([KEY]), OfProvider("main"))[0]), replaces=())
+    await shop.store.create(foreign(names_of(Keyring([KEY]), OfEverybody())[0]), replaces=())
     page = await sessions.index.page(EVERYBODY, ANYBODY, limit=10)
     assert ([one.key for one in page.sessions], page.unreadable) == ([mine.handle.key], 1)
     assert await sessions.index.find("f" * 43) is None
@@ -242,7 +244,7 @@ def foreign(index: str) -> NewSession:
 
 
 @pytest.mark.parametrize(
-    "kinds", [pytest.param("stic", id="all of it"), pytest.param("s", id="its record"), pytest.param("c", id="its card")]
+    "kinds", [pytest.param("stic", id="all of it"), pytest.param("s", id="its record"), pytest.param("i", id="when it was used")]
 )
 async def test_a_member_without_a_session_is_passed_over_and_goes_when_it_is_seen_again(
     redis_shop: Shop, provider: FakeProvider, kinds: str
@@ -255,11 +257,67 @@ async def test_a_member_without_a_session_is_passed_over_and_goes_when_it_is_see
     for kind in kinds:
         shop.server.command("DEL", f"gateway:{kind}:{{{begun.handle.key}}}")
     assert await listed(sessions) == {}
-    assert members(shop) == 3, "it may be one that is being written"
+    assert members(shop) == 4, "it may be one that is being written"
     shop.later(SETTLED)
-    for listing in (OfProvider("main"), OfUser(ISSUER, "alice"), OfProviderSession(ISSUER, "sid-1")):
+    for listing in (OfEverybody(), OfProvider("main"), OfUser(ISSUER, "alice"), OfProviderSession(ISSUER, "sid-1")):
         assert await listed(sessions, listing) == {}
     assert members(shop) == 0
+
+
+async def test_a_session_that_lost_its_card_is_counted_stays_listed_and_ends(redis_shop: Shop, provider: FakeProvider):
+    """Looking at it, however often, leaves it there to be ended."""
+    shop = redis_shop
+    sessions = over(shop)
+    cookies, begun = await begin(sessions, provider)
+    assert shop.server is not None
+    shop.server.command("DEL", f"gateway:c:{{{begun.handle.key}}}")
+    user = [OfUser(ISSUER, "alice")]
+    for _ in range(3):
+        page = await sessions.index.page(user, ANYBODY, limit=10)
+        assert (page.sessions, page.unreadable) == ((), 1)
+        shop.later(SETTLED)
+    ended: list[str] = []
+    await sessions.index.end_all(user, ended)
+    assert ended == [begun.handle.key]
+    assert await sessions.find(cookies, NAMES) == Absent("ended")
+    again, begun = await begin(sessions, provider)
+    shop.server.command("DEL", f"gateway:c:{{{begun.handle.key}}}")
+    assert await sessions.index.end(begun.handle.key) is True
+    assert await sessions.index.end(begun.handle.key) is False
+    assert await sessions.find(again, NAMES) == Absent("ended")
+
+
+@pytest.mark.parametrize("keys", [pytest.param((OTHER_KEY,), id="another key alone"), pytest.param((KEY,), id="its key")])
+async def test_all_is_all_whatever_is_configured_by_now(shop: Shop, provider: FakeProvider, keys: tuple[bytes, ...]):
+    """The sign-in was by a provider of another id, under a key that may be gone."""
+    before = over(shop)
+    cookies, begun = await begin(before, provider)
+    after = over(shop, keys=keys)
+    assert await listed(after, OfProvider("renamed")) == {}
+    page = await after.index.page(EVERYBODY, ANYBODY, limit=10)
+    assert (len(page.sessions), page.unreadable) == ((1, 0) if keys == (KEY,) else (0, 1))
+    ended: list[str] = []
+    await after.index.end_all(EVERYBODY, ended)
+    assert ended == [begun.handle.key]
+    assert await over(shop).find(cookies, NAMES) == Absent("ended")
+    assert await after.index.page(EVERYBODY, ANYBODY, limit=10) == Page((), None, 0)
+
+
+async def test_a_list_that_is_none_is_an_outage_and_not_nobody(redis_shop: Shop, provider: FakeProvider):
+    shop = redis_shop
+    sessions = over(shop, keys=(OTHER_KEY, KEY))
+    _, begun = await begin(sessions, provider)
+    _, old = await begin(over(shop), provider)
+    assert shop.server is not None
+    shop.server.command("SET", f"gateway:x:{{{names_of(Keyring([OTHER_KEY]), OfUser(ISSUER, 'alice'))[0]}}}", "foreign")
+    with pytest.raises(StoreUnavailable):
+        await listed(sessions, OfUser(ISSUER, "alice"))
+    ended: list[str] = []
+    with pytest.raises(StoreUnavailable):
+        await sessions.index.end_all([OfUser(ISSUER, "alice")], ended)
+    assert ended == [old.handle.key], "the list under the older key is read all the same"
+    await sessions.index.end_all(EVERYBODY, ended)
+    assert ended == [old.handle.key, begun.handle.key]
 
 
 async def test_who_stood_idle_is_listed_no_more(shop: Shop, provider: FakeProvider):
@@ -307,6 +365,36 @@ async def test_an_outage_while_unlisting_undoes_no_end_and_no_login(provider: Fa
     assert await listed(sessions) == {}
 
 
+@pytest.mark.parametrize("stuck", [pytest.param(1, id="one"), pytest.param(20, id="more than are ended at once")])
+async def test_who_cannot_be_ended_keeps_nobody_else_signed_in(provider: FakeProvider, stuck: int):
+    clock = Clock()
+    store = Flaky(MemoryStore(clock=clock))
+    sessions = Sessions(Keyring([KEY]), store, LIFETIMES, clock=clock)
+    keys = [(await begin(sessions, provider, sub=f"user-{number}"))[1].handle.key for number in range(100)]
+    late, lost = keys[: 40 : 40 // stuck], keys[40]
+    end = store.store.end
+
+    async def end_some(key: str, *, leave_tokens: float = 0.0) -> Ended:
+        if key == lost:
+            raise StoreUnavailable("cut off")
+        left = await end(key, leave_tokens=leave_tokens)
+        if key in late:
+            raise UnknownToReplicas("no replica", ended=left.there)
+        return left
+
+    store.store.end = end_some
+    ended: list[str] = []
+    with pytest.raises(StoreUnavailable, match="cut off"):
+        await sessions.index.end_all(EVERYBODY, ended)
+    assert sorted(ended) == sorted({*keys} - {lost}), "those that no replica knows of have ended too, each once"
+    late, lost = [lost], ""
+    with pytest.raises(UnknownToReplicas):
+        await sessions.index.end_all(EVERYBODY, ended)
+    assert sorted(ended) == sorted(keys)
+    await sessions.index.end_all(EVERYBODY, ended)
+    assert len(ended) == len(keys)
+
+
 async def test_an_outage_halfway_hides_nobody_who_was_ended(provider: FakeProvider):
     clock = Clock()
     store = Flaky(MemoryStore(clock=clock))
@@ -330,3 +418,27 @@ async def test_an_outage_halfway_hides_nobody_who_was_ended(provider: FakeProvid
         store.down = {down}
         with pytest.raises(StoreUnavailable):
             await listed(sessions)
+
+
+async def test_operators_wait_for_each_other_and_take_small_steps(provider: FakeProvider):
+    """Cards are opened in the process that serves everybody: never those of many sessions in one go, nor for several listings in turn."""
+    clock = Clock()
+    store = Flaky(MemoryStore(clock=clock))
+    sessions = Sessions(Keyring([KEY]), store, LIFETIMES, clock=clock)
+    for number in range(200):
+        await begin(sessions, provider, sub=f"user-{number}")
+    show, now, most, steps = store.store.show, 0, 0, []
+
+    async def watched(keys):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        steps.append(len(keys))
+        await asyncio.sleep(0)
+        now -= 1
+        return await show(keys)
+
+    store.store.show = watched
+    pages = await asyncio.gather(*(sessions.index.page(EVERYBODY, ANYBODY, limit=1000) for _ in range(4)))
+    assert [len(page.sessions) for page in pages] == [200] * 4
+    assert (most, max(steps)) == (1, 64)

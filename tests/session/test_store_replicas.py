@@ -14,6 +14,10 @@ import pytest
 import redis as redis_py
 
 from gateway.errors import StoreUnavailable
+from gateway.session.index_names import OfEverybody
+from gateway.session.lifecycle import Lifetimes
+from gateway.session.sealing import Keyring
+from gateway.session.sessions import Sessions
 from gateway.session.store import exchange
 from gateway.session.store.opening import open_store
 from gateway.session.store.protocol import Ended, NewSession, Stored, UnknownToReplicas
@@ -111,6 +115,27 @@ async def test_an_end_that_no_replica_knows_is_no_success_and_the_session_is_gon
         pairing.thaw()
         assert await pairing.store.end(NEW.key) == Ended(None, None, there=False)
         assert pairing.whole(pairing.replica) == {"gateway:x:{x}"}
+
+
+@every_server
+async def test_a_replica_that_stands_still_keeps_nobody_signed_in(binary: Path):
+    """Each of them ends and is counted, once; what was told is that a failover could bring them back."""
+    async with pair(binary) as pairing:
+        index = Sessions(Keyring([bytes(32)]), pairing.store, Lifetimes(idle=600.0, lifetime=3600.0, login=60.0)).index
+        keys = [f"{number:0>43}" for number in range(40)]
+        for key in keys:
+            await pairing.store.create(replace(NEW, key=key, indexes=("everybody",)), replaces=())
+        pairing.freeze()
+        ended: list[str] = []
+        for _ in range(2):
+            with pytest.raises(UnknownToReplicas):
+                await index.end_all([OfEverybody()], ended)
+            assert sorted(ended) == keys
+            assert await pairing.store.missing(keys) == {*keys}
+        pairing.thaw()
+        await index.end_all([OfEverybody()], ended)
+        assert sorted(ended) == keys
+        assert not {name for name in pairing.whole(pairing.replica) if name[:10] != "gateway:x:"} - {f"gateway:e:{{{key}}}" for key in keys}
 
 
 @every_server
