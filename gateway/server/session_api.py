@@ -22,6 +22,7 @@ from gateway.errors import GatewayError, MethodRefused, RequestRefused
 from gateway.server.asked import read_request
 from gateway.server.session_api_acts import Acts
 from gateway.server.session_api_query import ENDING, LISTING, read_query
+from gateway.session.store.protocol import UnknownToReplicas
 from gateway.telemetry.audit import Actor
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ HEADERS: Final = {
 }
 METHODS: Final = ("GET", "DELETE")
 OFF: Final = "The session API is off: set admin.token to a secret of at least 16 characters and reload."
+OUTAGE: Final = "The session store cannot be asked at the moment."
+NOT_KEPT: Final = "They have ended, and no replica of the session store knows yet: a failover would bring them back. End them again."
 UNAUTHORIZED: Final = "Send the token of admin.token as Authorization: Bearer."
 
 
@@ -57,16 +60,19 @@ class SessionApi:
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """One answer, in JSON, whatever was asked."""
+        actor = Actor("admin", via="api", address=request.remote or "unix")
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, actor)
+        except RequestRefused as refusal:
+            actor.refused(refusal.code)
+            response = _failed(refusal)
         except GatewayError as failure:
             response = _failed(failure)
         if request.body_exists or "Upgrade" in request.headers:
             response.force_close()
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
-        actor = Actor("admin", via="api", address=request.remote or "unix")
+    async def _answer(self, request: web.BaseRequest, actor: Actor) -> web.Response:
         token = self._parts.admin_token
         if not token.is_set:
             return _answer(404, {"error": "session_api_off", "message": OFF})
@@ -77,9 +83,7 @@ class SessionApi:
         if not self.takes(target.path):
             return _missing()
         if request.method not in METHODS:
-            return _answer(
-                405, {"error": "method_refused", "message": f"This takes {' and '.join(METHODS)}."}, {"Allow": ", ".join(METHODS)}
-            )
+            raise MethodRefused(f"another method: this takes {' and '.join(METHODS)}", allow=METHODS)
         if request.body_exists:
             raise RequestRefused("a body: everything is said in the address")
         return await self._act(request.method, target, actor)
@@ -115,7 +119,7 @@ def _failed(failure: GatewayError, more: dict[str, Any] | None = None) -> web.Re
     if isinstance(failure, MethodRefused):
         headers["Allow"] = ", ".join(METHODS)
     # A refusal's own words name the parameter, and hold nothing of it; those of an outage name places, for the log alone.
-    message = failure.detail if isinstance(failure, RequestRefused) else "The session store cannot be asked at the moment."
+    message = failure.detail if isinstance(failure, RequestRefused) else NOT_KEPT if isinstance(failure, UnknownToReplicas) else OUTAGE
     return _answer(failure.status, {"error": failure.code, "message": message} | (more or {}), headers)
 
 

@@ -1,19 +1,22 @@
 """What operators do with sessions: list, show, end. The API and the command come here both, so both do the same, audited in the same way.
 
-Answers "every use is audited": no act ends without its line, an outage halfway through included.
+Answers "every use is audited": no act ends without its line, however it ends: an outage or an end of the process halfway through included.
+What is refused before it began is for the caller to tell.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, RequestRefused, StoreUnavailable
 from gateway.server.session_api_query import read_ending, read_listing
+from gateway.session.store.protocol import UnknownToReplicas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.server.session_api_query import Providers
     from gateway.session.index import Listed, SessionIndex
@@ -38,7 +41,7 @@ class Outcome:
     """How far an ending came: how many sessions ended, and what broke it off, if anything did."""
 
     ended: int
-    failure: GatewayError | None = None
+    failure: StoreUnavailable | None = None
 
 
 class Acts:
@@ -53,43 +56,40 @@ class Acts:
         """One page: ``sessions``, ``next`` (the cursor, null at the end) and ``unreadable``, ready to be JSON.
 
         Raises:
-            RequestRefused: a parameter is none that ``read_listing`` takes.
+            RequestRefused: a parameter is none that ``read_listing`` takes, or the cursor is none of this search.
             StoreUnavailable: the store gives no answer.
         """
         what = read_listing(asked, self._providers)
-        try:
+        shown: list[Listed] = []
+        with _audited(lambda outcome: actor.looked(asked=asked, sessions=len(shown), outcome=outcome)):
             page = await self._index.page(what.listings, what.search, cursor=what.cursor, limit=what.limit)
-        except GatewayError as failure:
-            actor.looked(asked=asked, sessions=0, outcome=failure.code)
-            raise
-        actor.looked(asked=asked, sessions=len(page.sessions))
-        return {"sessions": [self._told(one) for one in page.sessions], "next": page.cursor, "unreadable": page.unreadable}
+            shown += page.sessions
+        return {"sessions": [self._told(one) for one in shown], "next": page.cursor, "unreadable": page.unreadable}
 
     async def show(self, actor: Actor, session: str) -> dict[str, Any] | None:
         """One session by its id, ready to be JSON; None when there is none. Raises StoreUnavailable."""
-        key = key_of(session)
-        try:
+        key, listed = key_of(session), None
+        with _audited(lambda outcome: actor.looked_at(_named(key), outcome=_missing(outcome, there=listed is not None))):
             listed = None if key is None else await self._index.find(key)
-        except GatewayError as failure:
-            actor.looked_at(_named(key), outcome=failure.code)
-            raise
-        actor.looked_at(_named(key), outcome="missing" if listed is None else "done")
         return None if listed is None else self._told(listed)
 
     async def end(self, actor: Actor, session: str) -> Outcome:
         """End one session by its id, on every replica."""
-        key, user, there = key_of(session), None, False
-        asked = {"session": _named(key)}
+        key, user = key_of(session), None
+        ended: list[str] = []
+
+        def audit(outcome: str) -> None:
+            actor.ended([*map(public_id, ended)], asked={"session": _named(key)}, outcome=_missing(outcome, there=bool(ended)), user=user)
+
         try:
-            if key is not None:
-                listed = await self._index.find(key)
-                user = None if listed is None else listed.card.subject
-                there = await self._index.end(key)
-        except GatewayError as failure:
-            actor.ended([], asked=asked, outcome=failure.code, user=user)
-            return Outcome(0, failure)
-        actor.ended([_named(key)] if there else [], asked=asked, outcome="done" if there else "missing", user=user)
-        return Outcome(int(there))
+            with _audited(audit):
+                if key is not None:
+                    listed = await self._index.find(key)
+                    user = None if listed is None else listed.card.subject
+                    await _end(self._index, key, ended)
+        except StoreUnavailable as failure:
+            return Outcome(len(ended), failure)
+        return Outcome(len(ended))
 
     async def end_several(self, actor: Actor, asked: Mapping[str, str]) -> Outcome:
         """End a user's sessions, those of one session at the provider, or all.
@@ -100,11 +100,10 @@ class Acts:
         listings = read_ending(asked, self._providers)
         ended: list[str] = []
         try:
-            await self._index.end_all(listings, ended)
-        except GatewayError as failure:
-            actor.ended([*map(public_id, ended)], asked=asked, outcome=failure.code)
+            with _audited(lambda outcome: actor.ended([*map(public_id, ended)], asked=asked, outcome=outcome)):
+                await self._index.end_all(listings, ended)
+        except StoreUnavailable as failure:
             return Outcome(len(ended), failure)
-        actor.ended([*map(public_id, ended)], asked=asked)
         return Outcome(len(ended))
 
     def _told(self, one: Listed) -> dict[str, Any]:
@@ -127,6 +126,42 @@ class Acts:
             "idle_expires": int(one.idle_expires),
             "idle_expires_in": max(0, int(one.idle_expires - now)),
         }
+
+
+async def _end(index: SessionIndex, key: str, ended: list[str]) -> None:
+    try:
+        there = await index.end(key)
+    except UnknownToReplicas as late:
+        if late.ended:
+            ended.append(key)
+        raise
+    if there:
+        ended.append(key)
+
+
+@contextmanager
+def _audited(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have ``tell`` called with the outcome of what is done within: ``done``, a failure's code, ``cancelled`` or ``failed``."""
+    outcome = "cancelled"
+    try:
+        yield
+        outcome = "done"
+    except RequestRefused:
+        outcome = ""
+        raise
+    except GatewayError as failure:
+        outcome = failure.code
+        raise
+    except Exception:
+        outcome = "failed"
+        raise
+    finally:
+        if outcome:
+            tell(outcome)
+
+
+def _missing(outcome: str, *, there: bool) -> str:
+    return "missing" if outcome == "done" and not there else outcome
 
 
 def _named(key: str | None) -> str:

@@ -42,7 +42,7 @@ class Actor:
         self._tell("sessions.ended", outcome, asked=dict(asked), sessions=len(sessions), ended=sessions[:NAMED], **told)
 
     def refused(self, reason: str) -> None:
-        """Somebody asked without the right to. What anybody can cause is limited by ``logs``."""
+        """Somebody asked without the right to, or for what there is not. What anybody can cause is limited by ``logs``."""
         log.info("admin.refused", error=reason, via=self.via, address=self.address)
 
     def _tell(self, event: str, outcome: str, **told: object) -> None:

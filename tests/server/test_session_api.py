@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 from yarl import URL
 
 from gateway.errors import StoreUnavailable
 from gateway.oidc.registration import Secret
+from gateway.session.store.protocol import UnknownToReplicas
 from tests.support.house import house
 from tests.support.user_agent import FETCH, UserAgent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from gateway.session.store.protocol import Ended
     from tests.support.house import House
 
 TOKEN = "an-admin-token-of-the-tests"
@@ -71,6 +74,7 @@ REFUSALS = [
     pytest.param("GET", "/sessions", {"Cookie": f"token={TOKEN}"}, 401, "token_refused", id="the token in a cookie"),
     pytest.param("GET", "/sessions", {"Authorization": f"Basic {TOKEN}"}, 401, "token_refused", id="the token as something else"),
     pytest.param("OPTIONS", "/sessions", {"Origin": "https://evil.example"}, 401, "token_refused", id="a preflight"),
+    pytest.param("GET", "/sessions", CIMultiDict([*BEARER.items()] * 2), 400, "headers_refused", id="the token twice"),
     pytest.param("GET", "/sessions/x/y", {}, 401, "token_refused", id="whatever is there, without the token"),
     pytest.param("POST", "/sessions", BEARER, 405, "method_refused", id="POST"),
     pytest.param("PUT", f"/sessions/{NOBODY}", BEARER, 405, "method_refused", id="PUT"),
@@ -90,6 +94,7 @@ REFUSALS = [
     pytest.param("DELETE", "/sessions?sub=alice&user=a", BEARER, 400, "request_refused", id="ending by a filter"),
     pytest.param("DELETE", "/sessions?sub=alice&sub=bob", BEARER, 400, "request_refused", id="ending two users'"),
     pytest.param("DELETE", f"/sessions/{NOBODY}?confirm=all", BEARER, 400, "request_refused", id="one and all"),
+    pytest.param("DELETE", "/sessions/?confirm=all", BEARER, 400, "request_refused", id="an empty id and all"),
     pytest.param("GET", f"/sessions/{NOBODY}?x=1", BEARER, 400, "request_refused", id="a parameter beside an id"),
     pytest.param("GET", "/sessions?usr=alice", BEARER, 400, "request_refused", id="an unknown parameter"),
     pytest.param("GET", "/sessions?limit=0", BEARER, 400, "request_refused", id="no limit"),
@@ -106,17 +111,21 @@ REFUSALS = [
 @pytest.mark.parametrize(("method", "path", "headers", "status", "error"), REFUSALS)
 async def test_what_is_refused(home: House, method: str, path: str, headers: Mapping[str, str], *, status: int, error: str) -> None:
     async with signed_in(home, "alice") as browser:
-        async with asked(home, path, method=method, headers=headers) as answer:
-            body = await answer.read()
-            assert answer.status == status
-            assert json.loads(body)["error"] == error
-            assert answer.headers["Cache-Control"] == "no-store"
-            assert not [name for name in answer.headers if name.lower().startswith("access-control") or name.lower() == "set-cookie"]
-            if status == 405:
-                assert answer.headers["Allow"] == "GET, DELETE"
-            if status == 401:
-                assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-            assert TOKEN.encode() not in body
+        with capture_logs() as logged:
+            async with asked(home, path, method=method, headers=headers) as answer:
+                body = await answer.read()
+        assert answer.status == status
+        assert json.loads(body)["error"] == error
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert not [name for name in answer.headers if name.lower().startswith("access-control") or name.lower() == "set-cookie"]
+        if status == 405:
+            assert answer.headers["Allow"] == "GET, DELETE"
+        if status == 401:
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        if status != 404:
+            assert [line["error"] for line in logged if line["event"] == "admin.refused"] == [error]
+            assert "store" not in json.loads(body)["message"]
+        assert TOKEN.encode() not in body
         assert await is_in(home, browser)
 
 
@@ -274,6 +283,47 @@ async def test_an_outage_is_503_and_audited(home: House, monkeypatch: pytest.Mon
         assert [line["outcome"] for line in logged if line.get("via") == "api"] == ["store_unavailable"] * 4
         monkeypatch.undo()
         assert await is_in(home, alice)
+
+
+async def test_an_end_that_no_replica_knows_counts_and_says_so(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with signed_in(home, "alice") as alice, signed_in(home, "bob"):
+        (one,) = (await told(home, "/sessions?sub=alice-sub"))["sessions"]
+        store = home.parts.sessions._store
+        end = store.end
+
+        async def end_here_alone(key: str, *, leave_tokens: float = 0.0) -> Ended:
+            raise UnknownToReplicas("redis://secret-place", ended=(await end(key, leave_tokens=leave_tokens)).there)
+
+        monkeypatch.setattr(store, "end", end_here_alone)
+        for path, ended in ((f"/sessions/{one['id']}", 1), (f"/sessions/{one['id']}", 0), ("/sessions?confirm=all", 1)):
+            with capture_logs() as logged:
+                answer = await told(home, path, method="DELETE", status=503)
+            assert (answer["error"], answer["ended"], "no replica" in answer["message"]) == ("store_unavailable", ended, True)
+            assert [(line["outcome"], line["sessions"]) for line in logged if line.get("via") == "api"] == [("store_unavailable", ended)]
+        assert not await is_in(home, alice)
+
+
+async def test_an_end_that_is_cut_off_leaves_its_line(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process stops while it ends everybody: what had ended until then is in the log."""
+    async with signed_in(home, "alice"), signed_in(home, "bob"):
+        index = home.parts.sessions.index
+        end, begun = index.end, asyncio.Event()
+
+        async def end_the_first(key: str) -> bool:
+            if begun.is_set():
+                await asyncio.Event().wait()
+            begun.set()
+            return await end(key)
+
+        monkeypatch.setattr(index, "end", end_the_first)
+        with capture_logs() as logged:
+            asking = asyncio.create_task(told(home, "/sessions?confirm=all", method="DELETE"))
+            await begun.wait()
+            await home.parts.detached.drain(0.0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        (line,) = [line for line in logged if line["event"] == "sessions.ended"]
+        assert (line["outcome"], line["sessions"], line["asked"]) == ("cancelled", 1, {"confirm": "all"})
 
 
 async def test_a_reload_brings_another_token_and_can_take_it_away(home: House) -> None:
