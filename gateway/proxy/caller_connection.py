@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 from typing_extensions import override
@@ -96,6 +97,9 @@ class CallerConnection(PassingConnection):
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._close:
+            self._finish_body(data)
+            return
         super().data_received(data)
         messages = self._messages
         if messages:
@@ -181,6 +185,20 @@ class CallerConnection(PassingConnection):
             log.debug("connection.broken")
         else:
             super().log_exception(*args, **kw)
+
+    def _finish_body(self, data: bytes) -> None:
+        """No further request is taken, and the body of the one under way still comes: aiohttp would drop it, and go on waiting for it.
+
+        Nothing of what follows the body is kept.
+        """
+        request, parser = self._current_request, self._parser
+        if self._force_close or parser is None or request is None or request.content.is_eof():
+            return
+        try:
+            parser.feed_data(data)
+        except HttpProcessingError:
+            if not request.content.is_eof():
+                request.content.set_exception(RequestPayloadError("malformed body"))
 
     def _note_unfinished_head(self, size: int) -> None:
         if self._close or self._force_close:

@@ -237,7 +237,7 @@ class PublicServer(web.Server):
 
 
 def check_parser() -> None:
-    """Raises ConfigRefused when aiohttp parses in Python: that parser reads some requests otherwise than the one that our rules stand on."""
+    """Raises ConfigRefused when aiohttp parses in Python: that one reads some requests otherwise than the one that our rules stand on."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise ConfigRefused(
             ("aiohttp runs without its C parser, which reads HTTP by the letter: unset AIOHTTP_NO_EXTENSIONS, or install aiohttp's wheel",)
