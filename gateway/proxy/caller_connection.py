@@ -142,10 +142,10 @@ class CallerConnection(PassingConnection):
             return
         body = request.content
         passage = self._passage
-        # Whether somebody waits for it; the minor version is pinned.
-        awaited = body._waiter is not None or (passage is not None and passage.awaited)  # noqa: SLF001
+        # Whether somebody waits for it; the minor version is pinned. Where there is no body, aiohttp's reader of none has no waiter.
+        awaited = not body.is_eof() and (body._waiter is not None or (passage is not None and passage.awaited))  # noqa: SLF001
         stands = bool(self._stalled_since) and body.total_bytes == self._stalled_at
-        if body.is_eof() or not awaited:
+        if not awaited:
             self._stalled_since, self._paced = 0.0, None
         elif stands and now - self._stalled_since >= self._body_timeout:
             self._give_up(body, RequestTimeout("a body that stopped coming"))

@@ -231,9 +231,12 @@ class PublicServer(web.Server):
     def _go_round(self) -> None:
         """Look at every connection: one timer for all of them, while there are any."""
         now = self._loop.time()
-        for connection in self.connections:
-            cast("CallerConnection", connection).check(now)
-        self._next_round = self._loop.call_later(self._round_seconds, self._go_round) if self._connections else None
+        try:
+            for connection in self.connections:
+                cast("CallerConnection", connection).check(now)
+        finally:
+            # Whatever is wrong with one of them: without further rounds no limit in time would hold for any.
+            self._next_round = self._loop.call_later(self._round_seconds, self._go_round) if self._connections else None
 
 
 def check_parser() -> None:

@@ -259,6 +259,22 @@ async def test_sl_11_connections_that_are_reset_leave_nothing_behind():
             await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("request_", [pytest.param(HEAD + b"\r\n", id="no body"), pytest.param(UPLOAD + b"abcdef", id="a whole body")])
+async def test_sl_02_rounds_go_on_while_an_answer_is_waited_for(request_):
+    """A request that waits for its answer is in nobody's way: who says nothing meanwhile is let go."""
+    async with public(header_timeout=0.2) as served, caller(served) as (reader, writer):
+        served.go.clear()
+        writer.write(request_)
+        await served.begun.wait()
+        served.pass_time()
+        seen = {served.server._next_round}
+        await served.until(lambda: seen.add(served.server._next_round) or len(seen) > 3)
+        async with caller(served) as (silent, _):
+            assert await silent.read() == b""
+        served.go.set()
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+
+
 async def test_no_connection_no_rounds():
     async with public(header_timeout=0.04) as served:
         async with caller(served):
