@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 from typing import TYPE_CHECKING, Final
 
+from gateway.cli.standard_streams import complain, hand_over, prepare, say
 from gateway.oidc import base64url
 from gateway.session.sealing import KEY_BYTES, Keyring
 
@@ -19,29 +19,32 @@ if TYPE_CHECKING:
 
 NEXT: Final = """\
 Next: list it in session.keys, behind the keys in use, and reload every replica (SIGHUP); then put it first, and reload again.
-One machine's gateway, whatever its workers, takes it first at once. Leave the old key listed for session.lifetime: nobody is signed out.
-"""
+One machine's gateway, whatever its workers, takes it first at once. Leave the old key listed for session.lifetime: nobody is signed out."""
 
 
 def run(file: Path | None) -> int:
-    """Make a key; the exit code: 0, or 2 when ``file`` is there already or cannot be written (one line on stderr)."""
+    """Make a key; the exit code: 0, or 2 when it cannot be written, or ``file`` is there already (one line on stderr)."""
+    prepare()
     key = secrets.token_bytes(KEY_BYTES)
-    text = base64url.encode(key) + "\n"
-    named = f"The log calls this key {Keyring([key]).ids[0]}.\n"
+    text = base64url.encode(key)
+    named = f"The log calls this key {Keyring([key]).ids[0]}."
     if file is None:
         # The key alone, so that it can go into another command; the rest is for the person.
-        print(text, end="", flush=True)  # noqa: T201 - the command's output
-        print(named + NEXT, end="", file=sys.stderr)  # noqa: T201 - the person at the terminal reads this
+        if not hand_over(text):
+            complain("Standard output cannot be written, so there is no key.")
+            return 2
+        complain(f"{named}\n{NEXT}")
         return 0
     try:
-        _write_new(file, text)
+        _write_new(file, text + "\n")
     except FileExistsError:
-        print(f"{file} is there already, and a lost key signs everybody out: name another file.", file=sys.stderr)  # noqa: T201 - the same
+        folder = f"{file} is a folder: name a file in it."
+        complain(folder if file.is_dir() else f"{file} is there already, and a lost key signs everybody out: name another file.")
         return 2
     except OSError as refusal:
-        print(f"{file} cannot be written: {refusal.strerror or refusal}.", file=sys.stderr)  # noqa: T201 - the same
+        complain(f"{file} cannot be written: {refusal.strerror or refusal}.")
         return 2
-    print(f"{file} holds a new session key, for its owner's eyes alone: the gateway has to run as that user.\n{named}{NEXT}", end="")  # noqa: T201 - the command's output
+    say(f"{file} holds a new session key, for its owner's eyes alone: the gateway has to run as that user.\n{named}\n{NEXT}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.support.leaks import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def keys_new(*arguments: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
@@ -48,6 +48,13 @@ def test_a_file_is_written_for_its_owner_alone(tmp_path: Path, umask: int) -> No
     assert "Next: list it in session.keys" in ran.stdout
 
 
+def test_a_key_that_nobody_can_have_is_none() -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([sys.executable, "-m", "gateway", "keys", "new"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == "Standard output cannot be written, so there is no key.\n"
+
+
 def _file(path: Path) -> None:
     path.write_text("the key in use")
 
@@ -61,7 +68,7 @@ def _link(path: Path) -> None:
     [
         pytest.param(_file, "is there already", id="a file"),
         pytest.param(_link, "is there already", id="a link that leads nowhere"),
-        pytest.param(os.mkdir, "is there already", id="a folder"),
+        pytest.param(os.mkdir, "is a folder", id="a folder"),
     ],
 )
 def test_nothing_is_written_over(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
@@ -81,6 +88,8 @@ def test_nothing_is_written_over(tmp_path: Path, make: Callable[[Path], None], s
     [
         pytest.param(("--file", "/nowhere/session_key"), id="no such folder"),
         pytest.param(("--file", "/dev/full/x"), id="no folder"),
+        pytest.param(("--file", ""), id="no name"),
+        pytest.param(("--file", "."), id="this folder"),
         pytest.param(("session_key",), id="a path without its option"),
     ],
 )
