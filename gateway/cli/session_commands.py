@@ -12,36 +12,46 @@ import io
 import json
 import os
 import pwd
-import sys
+import re
+import signal
 import time
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from typing_extensions import override
 
+from gateway.cli.standard_streams import complain, note, prepare, say
 from gateway.config.compiling import load_store_access
 from gateway.errors import ConfigRefused, GatewayError, RequestRefused
-from gateway.server.session_api_acts import Acts
-from gateway.server.session_api_query import ALL, LARGEST_PAGE
+from gateway.server.session_api_acts import Acts, key_of
+from gateway.server.session_api_query import ALL, LARGEST_PAGE, LISTING
+from gateway.session.card import LONGEST_NAME
 from gateway.session.sealing import Keyring
 from gateway.session.sessions import Sessions
 from gateway.session.store.opening import open_store
+from gateway.session.store.protocol import UnknownToReplicas
 from gateway.telemetry import logs
 from gateway.telemetry.audit import Actor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
 DONE: Final = 0
 UNAVAILABLE: Final = 1
 REFUSED: Final = 2
 MISSING: Final = 3
+STOPPED: Final = 128
+"""More the signal's number, as shells have it."""
 
-MEMORY: Final = (
-    "These sessions live in the memory of the running gateway, where no other process reads them. Ask its session API:\n"
-    "curl -H 'Authorization: Bearer ...' http://127.0.0.1:9090/sessions"
-)
+NO_ID: Final = "This is no id: copy it whole from the list, s_ and 43 characters."
+NO_SESSION: Final = "There is no session of this id."
+NOBODY: Final = {
+    "sub": "There is no session of this sub, which is taken exactly. By a part of a name: gateway sessions list --user.",
+    "sid": "There is no session of this sid, which is taken exactly.",
+    "confirm": "There was none to end: the store lists no session. If you know of one, look at session.store and session.redis.",
+}
 COLUMNS: Final = {"id": "ID", "sub": "USER", "name": "NAME", "address": "FROM", "created": "SIGNED IN", "last_seen": "LAST SEEN"}
 TIMES: Final = frozenset({"created", "last_seen", "expires", "idle_expires", "auth_time"})
 
@@ -62,16 +72,15 @@ def list_(config: Path, asked: dict[str, str], *, limit: int, as_json: bool) -> 
                 break
         ordered = sorted(found.values(), key=lambda one: one["created"], reverse=True)
         if as_json:
-            _say(json.dumps({"sessions": ordered, "more": cursor is not None, "unreadable": unreadable}))
-            return DONE
-        _say("\n".join(_table(ordered)))
+            return _told(json.dumps({"sessions": ordered, "more": cursor is not None, "unreadable": unreadable}))
+        code = _told("\n".join(_table(ordered)))
         if cursor is not None:
-            _complain(f"There are more than {limit}: narrow the search, or raise --limit.")
+            complain(f"There are more than {limit}: narrow the search, or raise --limit.")
         if unreadable:
-            _complain(f"{unreadable} more cannot be read: no key of this configuration opens their cards.")
-        return DONE
+            complain(f"{unreadable} more cannot be read: no key of this configuration opens their cards. end --all ends them too.")
+        return code
 
-    return _run(config, work)
+    return _run(config, work, options={"sub": "--sub"})
 
 
 def show(config: Path, session: str, *, as_json: bool) -> int:
@@ -80,11 +89,10 @@ def show(config: Path, session: str, *, as_json: bool) -> int:
     async def work(acts: Acts, actor: Actor) -> int:
         told = await acts.show(actor, session)
         if told is None:
-            _complain("There is no session of this id.")
+            complain(NO_SESSION if key_of(session) else NO_ID)
             return MISSING
         width = max(map(len, told))
-        _say(json.dumps(told) if as_json else "\n".join(f"{name:<{width}}  {_cell(name, value)}" for name, value in told.items()))
-        return DONE
+        return _told(json.dumps(told) if as_json else "\n".join(f"{name:<{width}}  {_cell(name, value)}" for name, value in told.items()))
 
     return _run(config, work)
 
@@ -93,44 +101,88 @@ def end(config: Path, session: str | None, asked: dict[str, str], *, yes: bool, 
     """End sessions and print how many; the exit code."""
     if session is not None and asked:
         return _refuse("Name a session, or whose to end: not both.")
-    if asked.get("confirm") == ALL and not yes:
+    wanted = [name for name in NOBODY if name in asked]
+    if session is None and len(wanted) != 1:
+        return _refuse(f"{'Only one of these' if wanted else 'Say which to end'}: an ID, --user SUB, --sid SID, or --all.")
+    if wanted == ["confirm"] and not yes:
         return _refuse("This ends every session: say --yes as well.")
 
     async def work(acts: Acts, actor: Actor) -> int:
         outcome = await (acts.end(actor, session) if session is not None else acts.end_several(actor, asked))
-        _say(json.dumps({"ended": outcome.ended}) if as_json else f"Ended {outcome.ended}.")
-        if outcome.failure is not None:
-            _complain(f"Then the session store gave no answer ({outcome.failure.detail}): end them again.")
+        # What was done is done, whether anybody can read it or not.
+        say(json.dumps({"ended": outcome.ended}) if as_json else f"Ended {outcome.ended}.")
+        if isinstance(outcome.failure, UnknownToReplicas):
+            complain(f"A failover of the store would bring them back ({outcome.failure.detail}): end them again.")
             return UNAVAILABLE
-        return DONE if outcome.ended or asked.get("confirm") == ALL else MISSING
+        if outcome.failure is not None:
+            complain(f"Not all: the session store gave no answer ({outcome.failure.detail}). End them again.")
+            return UNAVAILABLE
+        if not outcome.ended:
+            complain(NOBODY[wanted[0]] if session is None else NO_SESSION if key_of(session) else NO_ID)
+        return DONE if outcome.ended or wanted == ["confirm"] else MISSING
 
-    return _run(config, work)
+    return _run(config, work, options={"sub": "--user"})
 
 
-def _run(config: Path, work: Callable[[Acts, Actor], Coroutine[Any, Any, int]]) -> int:
+def _run(
+    config: Path, work: Callable[[Acts, Actor], Coroutine[Any, Any, int]], *, options: Mapping[str, str] = MappingProxyType({})
+) -> int:
+    prepare()
     logs.configure(stream=cast("TextIO", _AtOnce()))
+    stopped: list[int] = []
 
     async def run() -> int:
+        _stop_at_signals(stopped)
         async with _opened(config) as acts:
-            return await work(acts, Actor(_user(), via="command", address="local"))
+            return await work(acts, Actor(_user(), via="command", address="local", sudo_user=_sudo_user()))
 
     try:
         return asyncio.run(run())
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+        complain("Stopped halfway.")
+        return STOPPED + stopped[0]
     except ConfigRefused as refused:
         return _refuse("\n".join(refused.faults))
     except RequestRefused as refused:
-        return _refuse(refused.detail)
+        return _refuse(_in_options(refused.detail, options))
     except GatewayError as failure:
-        _complain(f"{failure.detail}: the session store gave no answer.")
+        complain(f"{failure.detail}: the session store gave no answer.")
         return UNAVAILABLE
+
+
+def _stop_at_signals(stopped: list[int]) -> None:
+    """Have what is under way broken off, and told, where a signal would have ended the process without a word."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def stop(number: int) -> None:
+        stopped.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Whoever started it may have wanted it left alone, as nohup does.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop, number)
+
+
+def _in_options(detail: str, options: Mapping[str, str]) -> str:
+    """A refusal in the API's words, in those of the command line, where parameters are options."""
+    names, colon, rest = detail.partition(": ")
+    if colon and all(name in LISTING for name in names.split(", ")):
+        names = ", ".join(_option(name, options) for name in names.split(", "))
+    rest = rest.replace(f"confirm={ALL}", "--all")
+    return names + colon + re.sub(r"\b(?:sub|sid)\b", lambda name: _option(name[0], options), rest)
+
+
+def _option(name: str, options: Mapping[str, str]) -> str:
+    return options.get(name, f"--{name.replace('_', '-')}")
 
 
 @asynccontextmanager
 async def _opened(config: Path) -> AsyncIterator[Acts]:
     settings, providers = load_store_access(config, environ=os.environ)
-    store = settings.store if isinstance(settings.store, str) else settings.store.reveal()
-    if store == "memory":
-        raise ConfigRefused((MEMORY,))
     sessions = Sessions(Keyring(settings.keys), open_store(settings.store, settings.redis), settings.lifetimes)
     try:
         yield Acts(sessions.index, providers, clock=time.time)
@@ -143,11 +195,8 @@ class _AtOnce(io.TextIOBase):
 
     @override
     def write(self, text: str, /) -> int:
-        return sys.stderr.write(text)
-
-    @override
-    def flush(self) -> None:
-        sys.stderr.flush()
+        note(text)
+        return len(text)
 
 
 def _table(told: Sequence[dict[str, Any]]) -> list[str]:
@@ -171,14 +220,19 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def _sudo_user() -> str | None:
+    """Who is behind the user of the machine, as sudo has left it in the environment."""
+    return os.environ.get("SUDO_USER", "")[:LONGEST_NAME] or None
+
+
+def _told(text: str) -> int:
+    """Print what was asked for; the exit code."""
+    if say(text):
+        return DONE
+    complain("Standard output cannot be written.")
+    return UNAVAILABLE
+
+
 def _refuse(text: str) -> int:
-    _complain(text)
+    complain(text)
     return REFUSED
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201 - the person at the terminal reads this
-
-
-def _complain(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - the same

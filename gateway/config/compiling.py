@@ -21,7 +21,7 @@ from gateway.config.loading import read_document
 from gateway.config.secrets import SecretReader
 from gateway.config.sections import Sections, plain, read_sections
 from gateway.config.settings import AdminSettings, ConnectionLimits, Listen, ServerSettings, SessionSettings, Settings
-from gateway.config.stores import redis_options, session_store
+from gateway.config.stores import redis_options, refuse_memory, session_store
 from gateway.config.upstreams import check_tls_files, tunnel_rules, upstream_settings
 from gateway.oidc.registration import ClientAuth, ProviderSettings, Secret
 from gateway.session.lifecycle import Lifetimes
@@ -72,7 +72,7 @@ def settings_from(mapping: Mapping[str, object], *, environ: Mapping[str, str] =
 def load_store_access(path: Path, *, environ: Mapping[str, str]) -> tuple[SessionSettings, tuple[tuple[str, str], ...]]:
     """Of the YAML file at ``path`` what it takes to read and end sessions, and the providers (id and issuer) that it names.
 
-    No other secret is followed: whoever looks after sessions may have no way to read the client secret.
+    No other secret is followed: whoever looks after sessions may have no way to read the client secret. Sessions in memory are refused.
 
     Raises:
         ConfigRefused: as ``load_settings``.
@@ -82,6 +82,8 @@ def load_store_access(path: Path, *, environ: Mapping[str, str]) -> tuple[Sessio
     find_contradictions(sections, findings)
     reader = SecretReader(environ, path.parent, findings)
     keys, store = _session_keys(sections.session, reader), session_store(sections.session, sections.server, reader)
+    if store == "memory":
+        refuse_memory(sections.admin, findings)
     findings.refuse_if_faulty()
     assert sections.session is not None
     assert store is not None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.config.addresses import StoreAddress
     from gateway.config.faults import Findings, KeyPath
-    from gateway.config.schema import Server, Session
+    from gateway.config.schema import Admin, Server, Session
     from gateway.config.secrets import SecretReader
 
 STORE: Final[KeyPath] = ("session", "store")
@@ -67,6 +67,24 @@ def session_store(session: Session | None, server: Server | None, secrets: Secre
         )
     _check_tls(address, options, findings)
     return Secret(url)
+
+
+def refuse_memory(admin: Admin | None, findings: Findings) -> None:
+    """Note that sessions in memory are the running gateway's alone, and where it can be asked for them."""
+    if admin is None or admin.listen is None:
+        way = "set admin.listen and admin.token, and ask its session API"
+    else:
+        listen = admin.listen
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host or "", listen.host or "")  # noqa: S104 - where everywhere is, from here
+        at = (
+            f"http://{f'[{host}]' if ':' in host else host}:{listen.port}/sessions"
+            if listen.unix_path is None
+            else f"/sessions at the socket {listen.unix_path}"
+        )
+        mark = findings.values.get(("admin", "token"))
+        token = "admin.token, once you have set it" if admin.token is None else "admin.token"
+        way = f"ask its session API, {at}, with {token}{f' ({findings.source}:{mark.line})' if mark and admin.token else ''}"
+    findings.fault(STORE, f"these sessions live in the memory of the running gateway, where no other process reads them; {way}")
 
 
 def _check_tls(address: StoreAddress, options: RedisOptions, findings: Findings) -> None:

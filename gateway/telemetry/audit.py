@@ -22,11 +22,15 @@ log = logs.get("audit")
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: ``admin`` by the API, which knows a token and no names, or a user of the machine by the command; and from where."""
+    """Who acts: ``admin`` by the API, which knows a token and no names, or a user of the machine by the command; and from where.
+
+    ``sudo_user`` is who became that user by sudo, as the environment says.
+    """
 
     name: str
     via: str
     address: str
+    sudo_user: str | None = None
 
     def looked(self, *, asked: Mapping[str, str], sessions: int, outcome: str = "done") -> None:
         """A list or a search: what was asked for, and how many sessions were shown."""
@@ -46,4 +50,6 @@ class Actor:
         log.info("admin.refused", error=reason, via=self.via, address=self.address)
 
     def _tell(self, event: str, outcome: str, **told: object) -> None:
+        if self.sudo_user is not None:
+            told["sudo_user"] = self.sudo_user
         log.info(event, actor=self.name, via=self.via, address=self.address, outcome=outcome, **told)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import structlog
 from typer.testing import CliRunner
 
 from gateway.cli import main
 from gateway.cli.session_commands import _cell, _table
-from tests.support.config_files import ENVIRON, STORE, VALID, damaged
+from tests.support.config_files import ADMIN_LISTEN, ENVIRON, STORE, VALID, damaged
 
 ID = "s_" + "n" * 43
 
@@ -33,16 +36,18 @@ def runner(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param(("end",), "name one of sub and sid", id="nobody to end"),
+        pytest.param(("end",), "Say which to end: an ID, --user SUB, --sid SID, or --all.", id="nobody to end"),
         pytest.param(("end", ID, "--user", "alice"), "not both", id="one and a person's"),
         pytest.param(("end", "--all"), "--yes", id="all without yes"),
-        pytest.param(("end", "--all", "--yes", "--user", "bob"), "name one of sub and sid", id="all and a person's"),
-        pytest.param(("end", "--all", "--yes", "--issuer", "https://x"), "issuer", id="all of an issuer"),
-        pytest.param(("end", "--provider", "main"), "name one of sub and sid", id="a provider's without all"),
-        pytest.param(("end", "--user", ""), "sub: 1 to", id="an empty person's"),
-        pytest.param(("list", "--min-age", "soon"), "min_age", id="no duration"),
-        pytest.param(("list", "--address", "somewhere"), "address", id="no address"),
-        pytest.param(("list", "--sub", "a", "--sid", "b"), "sub, sid", id="sub and sid"),
+        pytest.param(("end", "--all", "--yes", "--user", "bob"), "Only one of these: an ID, --user", id="all and a person's"),
+        pytest.param(
+            ("end", "--all", "--yes", "--issuer", "https://x"), "--issuer: goes with --user or --sid, not with --all", id="all of an issuer"
+        ),
+        pytest.param(("end", "--provider", "main"), "Say which to end", id="a provider's without all"),
+        pytest.param(("end", "--user", ""), "--user: 1 to", id="an empty person's"),
+        pytest.param(("list", "--min-age", "soon"), "--min-age: a duration", id="no duration"),
+        pytest.param(("list", "--address", "somewhere"), "--address: an IP", id="no address"),
+        pytest.param(("list", "--sub", "a", "--sid", "b"), "--sub, --sid: only one", id="sub and sid"),
         pytest.param(("list", "--limit", "0"), "limit", id="none at all"),
         pytest.param(("list", "--colour"), "colour", id="an unknown option"),
         pytest.param(("show",), "ID", id="nothing to show"),
@@ -61,10 +66,35 @@ def test_a_configuration_that_is_refused_ends_with_2(runner):
     assert "session.store" in ran.stderr
 
 
-def test_sessions_in_memory_are_for_the_api(runner):
+@pytest.mark.parametrize(
+    ("admin", "told"),
+    [
+        pytest.param(
+            "  listen: 127.0.0.1:60253\n", "http://127.0.0.1:60253/sessions, with admin.token, once you have set it", id="no token"
+        ),
+        pytest.param("  listen: 127.0.0.1:60253\n  token: {env: NOT_SET}\n", "with admin.token (memory.yaml:6)", id="a token"),
+        pytest.param("  listen: '[::]:60253'\n", "http://[::1]:60253/sessions", id="every address"),
+        pytest.param("  listen: unix:/run/admin.sock\n", "/sessions at the socket /run/admin.sock", id="a socket"),
+        pytest.param("  listen: none\n", "set admin.listen and admin.token", id="no listener"),
+    ],
+)
+def test_sessions_in_memory_are_for_the_api(runner, admin, told):
+    Path("memory.yaml").write_text(damaged({ADMIN_LISTEN: admin}))
     ran = runner("list", config="memory.yaml")
     assert (ran.exit_code, ran.stdout) == (2, "")
-    assert "/sessions" in ran.stderr
+    line = 1 + Path("memory.yaml").read_text().splitlines().index(STORE.rstrip("\n"))
+    assert ran.stderr.startswith(f"memory.yaml:{line}:")
+    assert "session.store: these sessions live in the memory of the running gateway" in ran.stderr
+    assert told in ran.stderr
+
+
+@pytest.mark.parametrize("sudo", [pytest.param("alice", id="by sudo"), pytest.param(None, id="by oneself")])
+def test_the_audit_names_who_became_root(runner, monkeypatch, sudo):
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    if sudo:
+        monkeypatch.setenv("SUDO_USER", sudo)
+    line = json.loads(runner("show", ID).stderr.splitlines()[0])
+    assert (line["via"], line.get("sudo_user")) == ("command", sudo)
 
 
 def test_a_store_that_gives_no_answer_ends_with_1(runner):
