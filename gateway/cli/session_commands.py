@@ -77,7 +77,7 @@ def list_(config: Path, asked: dict[str, str], *, limit: int, as_json: bool) -> 
         if cursor is not None:
             complain(f"There are more than {limit}: narrow the search, or raise --limit.")
         if unreadable:
-            complain(f"{unreadable} more cannot be read: no key of this configuration opens their cards. end --all ends them too.")
+            complain(f"{unreadable} more cannot be read: their cards are lost, or no key here opens them. end --all ends them too.")
         return code
 
     return _run(config, work, options={"sub": "--sub"})

@@ -318,3 +318,38 @@ async def test_sessions_in_memory_are_the_running_gateways_alone(tmp_path: Path)
             await until(lambda: "secrets.reloaded" in running.log)
             assert (await house.asked(running, "/sessions"))[0] == 401
             assert (await house.asked(running, "/sessions", token="another-token-of-the-operators"))[0] == 200
+
+
+async def test_a_stop_halfway_through_an_end_leaves_its_line(tmp_path: Path) -> None:
+    token = secret_file(tmp_path, "admin_token", TOKEN)
+    async with (
+        FakeProvider() as provider,
+        streaming_app() as app,
+        redis_server() as store,
+        gateway(
+            tmp_path,
+            issuer=provider.issuer,
+            client_id=provider.client_id,
+            client_secret=provider.client_secret,
+            store=store.url,
+            upstream=app.url,
+            server={"shutdown_grace": "0s"},
+            admin={"token": {"file": str(token)}},
+        ) as running,
+    ):
+        house = House(running, running, provider, store, app)
+        async with signed_in(house, "alice"), signed_in(house, "bob"):
+            # Writes stand still while reads go on: it has begun to end them, and cannot.
+            store.command("CLIENT", "PAUSE", "60000", "WRITE")
+            asking = asyncio.create_task(house.asked(running, "/sessions?confirm=all", method="DELETE"))
+            async with asyncio.timeout(PATIENCE):
+                while b"blocked_clients:0" in store.command("INFO", "clients"):
+                    await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(running.stop())
+            await until(lambda: '"sessions.ended"' in running.log)
+            store.command("CLIENT", "UNPAUSE")
+            await stopping
+            await asyncio.gather(asking, return_exceptions=True)
+        # The client may have asked again when its connection was cut.
+        line, *_ = [line for line in map(json.loads, running.log.splitlines()) if line["event"] == "sessions.ended"]
+        assert (line["outcome"], line["asked"]) == ("cancelled", {"confirm": "all"})
