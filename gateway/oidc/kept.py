@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 UNKNOWN_KEY_INTERVAL: Final = 10.0
-"""Seconds between two fetches of the keys that a token asked for by naming a key we do not have."""
+"""Seconds between two fetches of the keys that a token asked for by naming a key we do not have, while fetching works."""
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
@@ -59,16 +59,16 @@ class Kept(Generic[T]):
             self._task = asyncio.create_task(self._attempt(), name=f"fetch {self._name}")
 
     async def newer(self, than: T) -> T | None:
-        """A document that was fetched after ``than``; None when one was asked for in this way just now and did not help.
+        """A document that was fetched after ``than``; None when one was fetched in this way just now and did not help.
 
         Raises:
-            ProviderFailed: the fetch failed.
+            ProviderFailed: the fetch failed, now or the last time: then it was not fetched, and the pause after failures is the bound.
         """
         if self.value is not None and self.value is not than:
             return self.value
         now = self._now()
         if self._task is None:
-            if self._asked_at is not None and now - self._asked_at < UNKNOWN_KEY_INTERVAL:
+            if self._failure is None and self._asked_at is not None and now - self._asked_at < UNKNOWN_KEY_INTERVAL:
                 return None
             self._asked_at = now
             self.refresh_if_due()

@@ -164,24 +164,30 @@ class Provider:
 
         try:
             claims = await self._by_any_key(verified, keys)
+        except (UnknownKey, ProviderFailed) as failure:
+            # It cannot be told who signed it, for the moment. The tokens came from the provider itself (Core section 3.1.3.7, step 6) and
+            # are kept, or keys that are late would cost every grant that is due meanwhile; nothing is believed of the id_token.
+            log.warning("refresh.id_token_unread", provider=settings.id, reason=failure.detail)
+            return Refreshed(tokens=granted, claims=None)
         except IdTokenRefused:
             self._revoking.begin(granted)
             raise
-        except ProviderFailed as failure:
-            # It cannot be told who signed it, for the moment. The tokens came from the provider itself (Core section 3.1.3.7, step 6) and
-            # are kept, or a fault of the keys' endpoint would cost the grant; nothing is believed of the id_token.
-            log.warning("refresh.id_token_unread", provider=settings.id, reason=failure.detail)
-            return Refreshed(tokens=granted, claims=None)
         return Refreshed(tokens=replace(granted, id_token=id_token), claims=claims)
 
     async def _by_any_key(self, verified: Callable[[KeySet], T], keys: KeySet) -> T:
-        """What ``verified`` makes of the keys, or of newer ones where none of these fits; ``ProviderFailed`` where those cannot be had."""
+        """What ``verified`` makes of the keys, or of newer ones where none of these fits.
+
+        Raises:
+            ProviderFailed: newer ones cannot be had.
+            UnknownKey: there are none, or none of them fits.
+            IdTokenRefused: anything else that ``verified`` refuses.
+        """
         try:
             return verified(keys)
         except UnknownKey:
             newer = await self._keys.newer(keys)
             if newer is None:
-                raise IdTokenRefused("no key of the provider fits, and the keys were fetched again just now") from None
+                raise UnknownKey("no key of the provider fits, and the keys were fetched again just now") from None
             return verified(newer)
 
     async def revoke(self, tokens: Tokens) -> None:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import IdTokenRefused, ProviderFailed, ProviderTimeout, ProviderUnavailable
 from gateway.oidc import revoking
-from gateway.oidc.kept import UNKNOWN_KEY_INTERVAL
+from gateway.oidc.kept import FIRST_PAUSE, UNKNOWN_KEY_INTERVAL
 from gateway.oidc.provider import KEYS_FRESH, KEYS_USABLE, METADATA_FRESH, Provider
 from gateway.oidc.revoking import REVOCATION_PAUSES
 from gateway.oidc.token_response import Tokens
@@ -194,6 +194,19 @@ async def test_id_08_a_flood_of_unknown_kids_is_one_fetch_an_interval(op: FakePr
         with pytest.raises(IdTokenRefused):
             await sign_in_at(provider, op)
     assert len(op.jwks_requests) == 3
+
+
+async def test_keys_that_could_not_be_fetched_are_the_providers_fault_until_they_can(op: FakeProvider, provider: Provider, clock: Clock):
+    await sign_in_at(provider, op)
+    op.rotate_key("key-2")
+    op.misbehaviour.jwks_status = 500
+    for _ in range(5):
+        with pytest.raises(ProviderUnavailable):
+            await sign_in_at(provider, op)
+    assert len(op.jwks_requests) == 2, "the pause after a failure holds"
+    op.misbehaviour.jwks_status = 200
+    clock.later(FIRST_PAUSE)
+    assert (await sign_in_at(provider, op)).claims.subject == "alice-sub", "and nothing beside it"
 
 
 async def test_a_key_set_without_the_signing_key_signs_nobody_in(op: FakeProvider, provider: Provider):

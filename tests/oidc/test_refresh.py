@@ -242,13 +242,26 @@ async def test_a_new_key_is_fetched(op: FakeProvider, provider: Provider, kid: s
     assert len(op.jwks_requests) == 2
 
 
-async def test_keys_that_cannot_be_had_cost_no_grant(op: FakeProvider, provider: Provider):
-    first = (await sign_in_at(provider, op)).tokens
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param({"jwks_status": 500}, id="they cannot be had"),
+        pytest.param({"jwks_document": {"keys": [KEY.as_dict(private=False)]}}, id="those before are served"),
+        pytest.param({"jwks_document": {"keys": []}}, id="none is served"),
+    ],
+)
+async def test_keys_that_are_late_cost_no_grant(op: FakeProvider, provider: Provider, late: dict[str, Any]):
+    """One after the other: it is not only the first whose keys are fetched in vain."""
+    first = [(await sign_in_at(provider, op)).tokens for _ in range(4)]
     op.rotate_key("key-2")
-    op.misbehaviour.jwks_status = 500
-    second = await provider.refresh(first, before(op))
-    assert (second.claims, second.tokens.id_token) == (None, first.id_token), "nothing is believed of it"
-    assert second.tokens.refresh_token != first.refresh_token
+    for name, value in late.items():
+        setattr(op.misbehaviour, name, value)
+    for tokens in first:
+        second = await provider.refresh(tokens, before(op))
+        assert (second.claims, second.tokens.id_token) == (None, tokens.id_token), "nothing is believed of it"
+        assert second.tokens.refresh_token != tokens.refresh_token
+    assert len(op.jwks_requests) == 2
+    assert op.revoked == []
 
 
 @pytest.mark.parametrize(
