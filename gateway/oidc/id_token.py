@@ -34,6 +34,10 @@ _HASHES: Final = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.s
 _WITNESS: Final = object()
 
 
+class WrongTime(IdTokenRefused):
+    """A token that passes but for its times: it is too old, too new or does not say, or a clock is wrong. Whose it is, is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerifiedClaims:
     """The claims of an id_token that passed. Only ``verify_id_token`` makes one: a session is born from nothing else.
@@ -94,8 +98,6 @@ class _Checked:
     subject: str
     sid: str | None
     auth_time: int | None
-    expires: float
-    issued: float
 
 
 def verify_id_token(  # noqa: PLR0913 - everything that an id_token is bound to
@@ -115,20 +117,22 @@ def verify_id_token(  # noqa: PLR0913 - everything that an id_token is bound to
 
     Raises:
         UnknownKey: a leaf of ``IdTokenRefused``: no key of the set fits, so that a refetch may help.
+        WrongTime: a leaf of it as well: everything is right but ``exp``, ``iat`` or ``nbf``.
         IdTokenRefused: anything else, with the check that failed in its detail.
     """
-    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token, now=now)
+    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token)
     _check_equal("nonce", checked.claims.get("nonce"), nonce)
     if "c_hash" in checked.claims and code is not None:
         _check_equal("c_hash", checked.claims["c_hash"], left_half_hash(code, checked.alg))
+    expires, issued = _check_times(checked.claims, now=now, skew=settings.clock_skew)
     return VerifiedClaims(
         claims=checked.claims,
         issuer=metadata.issuer,
         subject=checked.subject,
         sid=checked.sid,
         auth_time=checked.auth_time,
-        expires=checked.expires,
-        issued=checked.issued,
+        expires=expires,
+        issued=issued,
         nonce=nonce,
         witness=_WITNESS,
     )
@@ -146,50 +150,43 @@ def verify_refreshed_id_token(  # noqa: PLR0913 - everything that an id_token is
 ) -> RefreshedClaims:
     """The claims of an id_token that came with a refresh (OpenID Connect Core section 12.2), if it is about the same sign-in.
 
-    Besides what every id_token has to pass: ``iss`` and ``sub`` are those of the sign-in; ``iat`` is not older than that of the id_token
-    before; ``auth_time`` is the same where both name one; a ``nonce`` is that of the login.
+    Besides what every id_token has to pass: ``iss`` and ``sub`` are those of the sign-in; ``auth_time`` is the same where both name one; a
+    ``nonce`` is that of the login; ``iat`` is not older than that of the id_token before. Times come last: what is wrong with them alone
+    is about the sign-in all the same.
 
     Raises:
-        UnknownKey, IdTokenRefused: as ``verify_id_token``.
+        UnknownKey, WrongTime, IdTokenRefused: as ``verify_id_token``.
     """
-    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token, now=now)
+    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token)
     if metadata.issuer != before.issuer:
         raise IdTokenRefused("iss is not the issuer of this sign-in")
     if checked.subject != before.subject:
         raise IdTokenRefused("sub is somebody else than the person of this sign-in")
-    if before.issued is not None and checked.issued < before.issued - settings.clock_skew:
-        raise IdTokenRefused("iat is older than that of the id_token before")
     if before.auth_time is not None and checked.auth_time not in (None, before.auth_time):
         raise IdTokenRefused("auth_time is not that of this sign-in")
     if "nonce" in checked.claims and before.nonce is not None:
         _check_equal("nonce", checked.claims["nonce"], before.nonce)
+    expires, issued = _check_times(checked.claims, now=now, skew=settings.clock_skew)
+    if before.issued is not None and issued < before.issued - settings.clock_skew:
+        raise WrongTime(f"iat is {before.issued - issued:.0f} s older than that of the id_token before")
     return RefreshedClaims(
         claims=checked.claims,
         issuer=metadata.issuer,
         subject=checked.subject,
         sid=checked.sid,
-        expires=checked.expires,
-        issued=checked.issued,
+        expires=expires,
+        issued=issued,
         witness=_WITNESS,
     )
 
 
-def _check(  # noqa: PLR0913 - as above
-    token: str,
-    *,
-    keys: KeySet,
-    settings: ProviderSettings,
-    metadata: Metadata,
-    access_token: str | None,
-    now: float,
-) -> _Checked:
-    """What an id_token has to pass whichever way it came."""
+def _check(token: str, *, keys: KeySet, settings: ProviderSettings, metadata: Metadata, access_token: str | None) -> _Checked:
+    """What an id_token has to pass whichever way it came and whenever it is."""
     payload = verify_compact(token, keys=keys, algs=settings.id_token_algs)
     claims = payload.claims
     if claims.get("iss") != metadata.issuer:
         raise IdTokenRefused("iss is not the issuer that this login went to")
     _check_audience(claims, settings.client_id)
-    expires, issued = _check_times(claims, now=now, skew=settings.clock_skew)
     if "at_hash" in claims and access_token is not None:
         _check_equal("at_hash", claims["at_hash"], left_half_hash(access_token, payload.alg))
     subject, sid = claims.get("sub"), claims.get("sid")
@@ -204,8 +201,6 @@ def _check(  # noqa: PLR0913 - as above
         subject=subject,
         sid=sid,
         auth_time=None if auth_time is None else int(auth_time),
-        expires=expires,
-        issued=issued,
     )
 
 
@@ -226,16 +221,19 @@ def _check_audience(claims: Mapping[str, JSONValue], client_id: str) -> None:
 
 
 def _check_times(claims: Mapping[str, JSONValue], *, now: float, skew: float) -> tuple[float, float]:
-    """Steps 9 and 10, with ``skew`` seconds of patience both ways; the times of expiry and of issue."""
-    expires, issued, not_before = _time(claims, "exp"), _time(claims, "iat"), _time(claims, "nbf")
+    """Steps 9 and 10, with ``skew`` seconds of patience both ways; the times of expiry and of issue. Raises ``WrongTime`` alone."""
+    try:
+        expires, issued, not_before = _time(claims, "exp"), _time(claims, "iat"), _time(claims, "nbf")
+    except IdTokenRefused as refused:
+        raise WrongTime(refused.detail) from None
     if expires is None or issued is None:
-        raise IdTokenRefused("exp or iat is missing")
+        raise WrongTime("exp or iat is missing")
     if now >= expires + skew:
-        raise IdTokenRefused(f"exp is {now - expires:.0f} s in the past; check the clocks of the gateway and the provider")
+        raise WrongTime(f"exp is {now - expires:.0f} s in the past; check the clocks of the gateway and the provider")
     if issued > now + skew:
-        raise IdTokenRefused(f"iat is {issued - now:.0f} s in the future; check the clocks of the gateway and the provider")
+        raise WrongTime(f"iat is {issued - now:.0f} s in the future; check the clocks of the gateway and the provider")
     if not_before is not None and not_before > now + skew:
-        raise IdTokenRefused(f"nbf is {not_before - now:.0f} s in the future; check the clocks of the gateway and the provider")
+        raise WrongTime(f"nbf is {not_before - now:.0f} s in the future; check the clocks of the gateway and the provider")
     return expires, issued
 
 

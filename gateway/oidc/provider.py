@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.errors import IdTokenRefused, ProviderFailed
 from gateway.oidc.client import BackChannel
 from gateway.oidc.end_session import end_session_url
-from gateway.oidc.id_token import RefreshedClaims, VerifiedClaims, verify_id_token, verify_refreshed_id_token
+from gateway.oidc.id_token import RefreshedClaims, VerifiedClaims, WrongTime, verify_id_token, verify_refreshed_id_token
 from gateway.oidc.jwks import KeySet, read_jwks
 from gateway.oidc.jws import UnknownKey
 from gateway.oidc.kept import Kept
@@ -133,7 +133,7 @@ class Provider:
 
         Raises:
             GrantRefused: the provider does not accept the refresh token.
-            IdTokenRefused: the new id_token did not pass; what was granted with it is being revoked.
+            IdTokenRefused: the new id_token is of another sign-in or of nobody; what was granted with it is being revoked.
             ProviderUnavailable: it cannot be reached, or asks to be left alone; the refresh token is spent or not, as with the next two.
             ProviderTimeout: no answer in time.
             ProviderFailed: any other answer that is not a usable one, ``invalid_client`` among them.
@@ -168,6 +168,10 @@ class Provider:
             # It cannot be told who signed it, for the moment. The tokens came from the provider itself (Core section 3.1.3.7, step 6) and
             # are kept, or keys that are late would cost every grant that is due meanwhile; nothing is believed of the id_token.
             log.warning("refresh.id_token_unread", provider=settings.id, reason=failure.detail)
+            return Refreshed(tokens=granted, claims=None)
+        except WrongTime as refused:
+            # It is about this sign-in, and a clock is wrong, maybe ours: that must not end what one clock alone finds fault with.
+            log.error("refresh.id_token_out_of_time", provider=settings.id, reason=refused.detail)  # noqa: TRY400 - where is known
             return Refreshed(tokens=granted, claims=None)
         except IdTokenRefused:
             self._revoking.begin(granted)

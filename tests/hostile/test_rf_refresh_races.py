@@ -386,7 +386,6 @@ async def test_rf_10_a_sign_out_meanwhile(pair: Several) -> None:
         pytest.param({"aud": "another client"}, id="RF-11 another aud"),
         pytest.param({"auth_time": 1_000_000_000}, id="RF-11 an older auth_time"),
         pytest.param({"nonce": "another"}, id="RF-11 another nonce"),
-        pytest.param({"iat": 1_000_000_000}, id="RF-11 an older iat"),
     ],
 )
 async def test_a_session_never_changes_hands(pair: Several, claims: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import GrantRefused, IdTokenRefused, ProviderFailed, ProviderTimeout, ProviderUnavailable
-from gateway.oidc.id_token import Before, RefreshedClaims, verify_refreshed_id_token
+from gateway.oidc.id_token import Before, RefreshedClaims, WrongTime, verify_refreshed_id_token
 from gateway.oidc.jwks import read_jwks
 from gateway.oidc.provider import Provider
 from gateway.oidc.refresh_request import refresh_request
@@ -153,13 +154,30 @@ def test_an_id_token_of_the_same_sign_in_passes(claims: dict[str, Any]):
         pytest.param({"nonce": 1}, "nonce", id="a nonce that is no text"),
         pytest.param({"auth_time": int(NOW) - 601}, "auth_time", id="an older login"),
         pytest.param({"auth_time": int(NOW)}, "auth_time", id="a newer login"),
-        pytest.param({"iat": int(NOW) - 700}, "iat", id="older than the one before"),
-        pytest.param({"exp": int(NOW) - 61}, "exp", id="expired"),
+        pytest.param({"auth_time": "then"}, "auth_time", id="a login of no time"),
         pytest.param({"at_hash": "x"}, "at_hash", id="of another access token"),
     ],
 )
-def test_an_id_token_of_anything_else_is_refused(claims: dict[str, Any], word: str):
-    with pytest.raises(IdTokenRefused, match=rf"\b{word}\b"):
+@pytest.mark.parametrize("more", [pytest.param({}, id="in time"), pytest.param({"exp": 1}, id="and expired")])
+def test_an_id_token_of_anything_else_is_refused(claims: dict[str, Any], word: str, more: dict[str, Any]):
+    with pytest.raises(IdTokenRefused, match=rf"\b{word}\b") as refused:
+        verify(**more, **claims)
+    assert type(refused.value) is IdTokenRefused, "a wrong time hides nothing else"
+
+
+OUT_OF_TIME = [
+    pytest.param({"iat": int(NOW) - 700}, "iat", id="older than the one before"),
+    pytest.param({"iat": int(NOW) + 65, "exp": int(NOW) + 365}, "iat", id="from the future"),
+    pytest.param({"nbf": int(NOW) + 65}, "nbf", id="not yet good"),
+    pytest.param({"exp": int(NOW) - 65}, "exp", id="expired"),
+    pytest.param({"exp": REMOVED}, "exp", id="without an end"),
+    pytest.param({"iat": "now"}, "iat", id="of no time"),
+]
+
+
+@pytest.mark.parametrize(("claims", "word"), OUT_OF_TIME)
+def test_an_id_token_that_is_out_of_time_alone_is_told_apart(claims: dict[str, Any], word: str):
+    with pytest.raises(WrongTime, match=rf"\b{word}\b"):
         verify(**claims)
 
 
@@ -232,6 +250,23 @@ async def test_tokens_that_came_with_somebody_elses_id_token_are_revoked(op: Fak
     issued = op.tokens_issued[-1]
     assert issued["refresh_token"] != first.refresh_token
     assert op.revoked == [issued["refresh_token"], issued["access_token"]]
+
+
+@pytest.mark.parametrize(("claims", "word"), OUT_OF_TIME)
+async def test_a_wrong_clock_costs_no_grant(op: FakeProvider, claims: dict[str, Any], word: str):
+    provider = Provider(op.settings(total_timeout=1.0), clock=lambda: NOW)
+    op.set_clock(lambda: NOW)
+    first = (await sign_in_at(provider, op)).tokens
+    op.misbehaviour.refresh_id_token_claims = claims
+    with capture_logs() as logged:
+        second = await provider.refresh(first, replace(before(op), issued=NOW))
+    await provider.close()
+    assert (second.claims, second.tokens.id_token) == (None, first.id_token), "nothing is believed of it"
+    assert second.tokens.refresh_token == op.tokens_issued[-1]["refresh_token"]
+    assert op.revoked == []
+    (told,) = (line for line in logged if line["event"] == "refresh.id_token_out_of_time")
+    assert told["log_level"] == "error"
+    assert word in told["reason"]
 
 
 @pytest.mark.parametrize("kid", [pytest.param("key-2", id="a key that is new")])

@@ -40,7 +40,7 @@ from gateway.oidc.registration import ProviderSettings, Secret
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gateway.oidc.provider import Provider, SignedIn
 
@@ -255,6 +255,10 @@ class FakeProvider:
     def rotate_key(self, kid: str, alg: str = "RS256") -> None:
         """Sign with another key from now on, and publish that one alone."""
         self.key, self.alg = signing_key(alg, kid=kid), alg
+
+    def set_clock(self, clock: Callable[[], float]) -> None:
+        """Go by another clock from now on; epoch seconds."""
+        self._clock = clock
 
     @property
     def refreshes(self) -> int:
