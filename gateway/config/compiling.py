@@ -196,6 +196,7 @@ def _provider(provider: schema.Provider, client_secret: Secret, base: Path) -> P
         authorization_params=MappingProxyType(dict(provider.authorization_params)),
         connect_timeout=provider.connect_timeout,
         total_timeout=provider.total_timeout,
+        refresh_timeout=max(provider.refresh_timeout, provider.total_timeout),
         clock_skew=provider.clock_skew,
         ca_file=None if provider.ca_file is None else str(base / provider.ca_file),
     )

@@ -45,6 +45,8 @@ def find_contradictions(sections: Sections, findings: Findings) -> None:
             _check_provider(provider, ("providers", index), findings)
     if session is not None:
         _check_session(session, server, findings)
+    if server is not None and session is not None:
+        _check_grace(server, session, sections.providers, findings)
     for index, route in enumerate(sections.routes):
         if route is not None:
             _check_route(route, ("routes", index), sections, findings)
@@ -137,6 +139,24 @@ def _check_session(session: Session, server: Server | None, findings: Findings) 
     for index, origin in enumerate(session.return_to):
         if origin.startswith("http://") and not is_loopback(read_origin(origin.replace("://*.", "://")).host):
             findings.fault(("session", "return_to", index), "plain http beyond loopback; write https, or insecure_http: allowed in server")
+
+
+def _check_grace(server: Server, session: Session, providers: Sequence[Provider | None], findings: Findings) -> None:
+    """A stop that cuts a refresh may cost a sign-in; where sessions are in the process's memory, it costs them all anyway."""
+    grace: KeyPath = ("server", "shutdown_grace")
+    if session.store == "memory":
+        return
+    for index, provider in enumerate(providers):
+        paths: tuple[KeyPath, ...] = tuple(("providers", index, name) for name in ("total_timeout", "refresh_timeout"))
+        if provider is None or not findings.sound(grace, *paths):
+            continue
+        longest = max(provider.total_timeout, provider.refresh_timeout)
+        if server.shutdown_grace < longest:
+            findings.warn(
+                grace,
+                f"shorter than the {longest:g} s that the provider may take to renew tokens, and a stop that cuts that may cost a sign-in;"
+                " write more, or less for refresh_timeout",
+            )
 
 
 def _check_route(route: Route, path: KeyPath, sections: Sections, findings: Findings) -> None:

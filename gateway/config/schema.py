@@ -156,6 +156,8 @@ class Provider(Section):
     """How long a connection to the provider may take to stand."""
     total_timeout: Annotated[float, PlainValidator(values.duration("1s", "120s")), _DURATION_FORM] = _default("10s")
     """How long one exchange with the provider may take from beginning to end."""
+    refresh_timeout: Annotated[float, PlainValidator(values.duration("1s", "120s")), _DURATION_FORM] = _default("30s")
+    """How long the provider may take to renew tokens, beside all requests; never less than total_timeout."""
     clock_skew: Annotated[float, PlainValidator(values.duration("0s", "300s")), _DURATION_FORM] = _default("60s")
     """How far the provider's clock may be from ours."""
 

@@ -81,14 +81,14 @@ class BackChannel:
                 raise (ProviderUnavailable if unavailable else ProviderFailed)(self._say(name, f"answered {response.status}"))
             return await self._read_object(response, name, media_types)
 
-    async def post_form(self, request: FormRequest, name: str) -> Answer:
-        """Send a form once and read the answer, whatever its status but a redirect.
+    async def post_form(self, request: FormRequest, name: str, *, total_timeout: float | None = None) -> Answer:
+        """Send a form once and read the answer, whatever its status but a redirect; ``total_timeout`` is other seconds than the settings'.
 
         Raises:
             ProviderTimeout, ProviderUnavailable: as for ``get_json``, but that a status is left to the caller.
             ProviderFailed: a redirect, a broken answer, or a 200 whose body is no acceptable JSON object.
         """
-        async with self._exchange("POST", request.url, name, request) as response:
+        async with self._exchange("POST", request.url, name, request, total_timeout) as response:
             try:
                 document = await self._read_object(response, name, frozenset({"application/json"}))
             except ProviderFailed:
@@ -111,12 +111,12 @@ class BackChannel:
 
     @asynccontextmanager
     async def _exchange(
-        self, method: str, url: str, name: str, request: FormRequest | None = None
+        self, method: str, url: str, name: str, request: FormRequest | None = None, total_timeout: float | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {} if request is None else dict(request.headers) | {"Content-Type": "application/x-www-form-urlencoded"}
         body = None if request is None else urlencode(request.form).encode("ascii")
         try:
-            async with asyncio.timeout(self._total_timeout), self._place():
+            async with asyncio.timeout(self._total_timeout if total_timeout is None else total_timeout), self._place():
                 session = self._open()
                 async with session.request(method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False) as response:
                     try:

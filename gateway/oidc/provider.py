@@ -144,7 +144,7 @@ class Provider:
         settings = self.settings
         request = refresh_request(tokens.refresh_token, settings, metadata)
         sent_at = self._clock()
-        answer = await self._channel.post_form(request, "token endpoint")
+        answer = await self._channel.post_form(request, "token endpoint", total_timeout=settings.refresh_timeout)
         granted, id_token = read_refresh_response(
             answer.status, answer.document, retry_after=answer.retry_after, before=tokens, now=sent_at, provider=settings.id
         )

@@ -73,6 +73,8 @@ class ProviderSettings:
     authorization_params: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     connect_timeout: float = 5.0
     total_timeout: float = 10.0
+    refresh_timeout: float = 30.0
+    """For the exchange of a refresh token: nobody is held up by it, and an answer that is not waited for may cost the grant."""
     clock_skew: float = 60.0
     ca_file: str | None = None
     """A PEM file of authorities to trust instead of the system's."""

@@ -84,6 +84,7 @@ def test_what_is_not_written_has_its_default(tmp_path):
     assert dict(settings.provider.authorization_params) == {}
     assert settings.provider.ca_file is None
     assert (settings.provider.connect_timeout, settings.provider.total_timeout, settings.provider.clock_skew) == (5.0, 10.0, 60.0)
+    assert settings.provider.refresh_timeout == 30.0
     lifetimes = settings.session.lifetimes
     assert (lifetimes.idle, lifetimes.lifetime, lifetimes.login) == (1800.0, 43200.0, 600.0)
     assert settings.session.return_to == ()
@@ -207,6 +208,7 @@ def test_everything_else_of_a_provider(tmp_path):
     ca_file: ca.pem
     connect_timeout: 1s
     total_timeout: 2
+    refresh_timeout: 1s
     clock_skew: 0s
 """
     provider = settings_of(tmp_path, {CLIENT_ID: CLIENT_ID + more}).provider
@@ -216,6 +218,7 @@ def test_everything_else_of_a_provider(tmp_path):
     assert dict(provider.authorization_params) == {"prompt": "login", "resource": "urn:x y"}
     assert provider.ca_file == str(tmp_path / "ca.pem")
     assert (provider.connect_timeout, provider.total_timeout, provider.clock_skew) == (1.0, 2.0, 0.0)
+    assert provider.refresh_timeout == 2.0, "never less than total_timeout"
 
 
 def test_return_to(tmp_path):
@@ -269,6 +272,24 @@ def test_stores_and_the_warning_for_one_in_clear(tmp_path, url, warned):
     settings, warnings = load(tmp_path, {STORE: f"  store: {url}\n"})
     assert settings.session.store == Secret(url)
     assert [str(warning).rpartition("gateway.yaml:")[2].partition(": ")[0] for warning in warnings] == warned * ["12:10 session.store"]
+
+
+@pytest.mark.parametrize(
+    ("grace", "more", "store", "warned"),
+    [
+        pytest.param("30s", "", "redis://127.0.0.1", False, id="as long as a refresh"),
+        pytest.param("29s", "", "redis://127.0.0.1", True, id="shorter"),
+        pytest.param("29s", "    refresh_timeout: 29s\n", "redis://127.0.0.1", False, id="with less time for a refresh"),
+        pytest.param("30s", "    total_timeout: 31s\n", "redis://127.0.0.1", True, id="with more time for everything"),
+        pytest.param("1s", "", "memory", False, id="where a stop ends all sessions anyway"),
+    ],
+)
+def test_a_grace_that_cuts_refreshes_is_a_warning(tmp_path, grace, more, store, warned):
+    changes = {PUBLIC_URL: f"{PUBLIC_URL}  shutdown_grace: {grace}\n", CLIENT_ID: CLIENT_ID + more, STORE: f"  store: {store}\n"}
+    _, warnings = load(tmp_path, changes)
+    assert [str(warning).rpartition("gateway.yaml:")[2].partition(": ")[0] for warning in warnings] == warned * [
+        "4:19 server.shutdown_grace"
+    ]
 
 
 @pytest.mark.parametrize(

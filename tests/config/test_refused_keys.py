@@ -58,7 +58,7 @@ KEYS_OF_SECTIONS = [
             "11:5 providers[0].?": (
                 "unknown key; the keys here are id, issuer, insecure_http, client_id, client_secret, "
                 "client_auth, scopes, response_mode, id_token_signing_algs, authorization_params, "
-                "ca_file, connect_timeout, total_timeout, clock_skew"
+                "ca_file, connect_timeout, total_timeout, refresh_timeout, clock_skew"
             )
         },
         id="a key that may hold a secret is not shown",
@@ -96,7 +96,7 @@ KEYS_OF_SECTIONS = [
             "7:5 providers": (
                 "has to be a list; begin each item with - (id, issuer, insecure_http, client_id, "
                 "client_secret, client_auth, scopes, response_mode, id_token_signing_algs, "
-                "authorization_params, ca_file, connect_timeout, total_timeout, clock_skew)"
+                "authorization_params, ca_file, connect_timeout, total_timeout, refresh_timeout, clock_skew)"
             )
         },
         id="a list that is a mapping",

@@ -160,7 +160,7 @@ async def several(
                     upstream=app.url,
                     key_files=[key],
                     server={"public_url": PUBLIC},
-                    provider={"connect_timeout": "1s", "total_timeout": total_timeout, "clock_skew": "1s"},
+                    provider={"connect_timeout": "1s", "total_timeout": total_timeout, "refresh_timeout": "1s", "clock_skew": "1s"},
                     session=session or {},
                     routes=[
                         {"path": "/", "upstream": app.url},

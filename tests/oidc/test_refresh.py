@@ -252,6 +252,15 @@ async def test_tokens_that_came_with_somebody_elses_id_token_are_revoked(op: Fak
     assert op.revoked == [issued["refresh_token"], issued["access_token"]]
 
 
+async def test_an_answer_that_nobody_waits_for_any_more_is_worth_waiting_for(op: FakeProvider):
+    patient = Provider(op.settings(total_timeout=0.3, refresh_timeout=20.0))
+    first = (await sign_in_at(patient, op)).tokens
+    op.misbehaviour.refresh_answer_delay = 0.8
+    assert (await patient.refresh(first, before(op))).tokens.refresh_token == op.tokens_issued[-1]["refresh_token"]
+    assert len(op.refresh_requests) == 1
+    await patient.close()
+
+
 @pytest.mark.parametrize(("claims", "word"), OUT_OF_TIME)
 async def test_a_wrong_clock_costs_no_grant(op: FakeProvider, claims: dict[str, Any], word: str):
     provider = Provider(op.settings(total_timeout=1.0), clock=lambda: NOW)

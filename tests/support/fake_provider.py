@@ -279,6 +279,7 @@ class FakeProvider:
             "client_secret": Secret(self.client_secret),
             "connect_timeout": 2.0,
             "total_timeout": 2.0,
+            "refresh_timeout": changes.get("total_timeout", 2.0),
         }
         return ProviderSettings(**(values | changes))
 
