@@ -134,10 +134,12 @@ async def forward(  # noqa: C901, PLR0912, PLR0913 - what an allowed request is 
     finally:
         if forget is not None:
             forget()
-        if sending is not None and not sending.done():
-            sending.cancel()
-            await asyncio.wait({sending})
-        upstream.release(connection)
+        try:
+            if sending is not None and not sending.done():
+                sending.cancel()
+                await asyncio.wait({sending})
+        finally:  # a caller who leaves right now has this cancelled too, and the connection's place must not be lost
+            upstream.release(connection)
 
 
 async def _relay_rest(

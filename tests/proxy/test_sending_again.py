@@ -158,6 +158,33 @@ async def test_up_16_an_early_answer_is_relayed_and_its_connection_not_used_agai
     assert gateway.upstream.pools[0].connections == 0
 
 
+async def test_up_16_a_caller_who_leaves_as_the_exchange_ends_takes_no_place_along(world, monkeypatch):
+    """The end waits for what sends the body; a caller who leaves in that very moment has the end itself cancelled."""
+    wait, left = asyncio.wait, []
+
+    async def leaving(tasks, **options):
+        if not left:
+            left.append(asyncio.current_task())
+            left[0].cancel()
+        return await wait(tasks, **options)
+
+    async def script(connection):
+        await connection.head()
+        await connection.send(OK)
+        await connection.rest()
+
+    gateway, upstream = await world(script)
+    client = await gateway.client()
+    monkeypatch.setattr(asyncio, "wait", leaving)
+    await client.send(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbegin")
+    assert await answer_of(client) == b"200"
+    async with asyncio.timeout(PATIENCE):
+        while not left or not left[0].done():
+            await asyncio.sleep(0)
+    assert gateway.upstream.pools[0].connections == 0
+    await upstream.dropped()
+
+
 async def test_up_25_connections_that_end_at_any_moment_break_no_request(world):
     chance = random.Random(25)  # noqa: S311 - a test's own dice
 
