@@ -18,6 +18,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, MasterDownError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as Disconnected
 from redis.maint_notifications import MaintNotificationsConfig
 from typing_extensions import override
 
@@ -42,7 +43,15 @@ class NotPrimary(RedisError):
 
 
 class _Renewed(AbstractConnection):
-    """Not used again once its server said that it is no primary, or none yet."""
+    """Not used again once its server said that it is no primary, or none yet. However a connection fails, that is a ``RedisError``."""
+
+    @override
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        try:
+            await super().send_packed_command(*arguments, **options)
+        except RuntimeError as error:
+            # uvloop's word for a transport that has closed, where asyncio says nothing or ConnectionError.
+            raise Disconnected("it closed before anything was sent") from error
 
     @override
     async def read_response(self, *arguments: Any, **options: Any) -> Any:

@@ -110,8 +110,8 @@ class Tracking:
             else:
                 self._follower.lost()
                 self._tell(told(self._place, error))
-        except Exception as fault:  # noqa: BLE001 - whatever it is, nothing may be believed that was not told
-            self._follower.refused()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is no refusal of the server's, and nobody is told anything more
+            self._follower.lost()
             self._tell(f"{self._place}: {type(fault).__name__}")
 
     async def _follow(self) -> None:
