@@ -74,6 +74,7 @@ def open_refresher(  # noqa: PLR0913 - all that it takes, put together by ``Sess
         wanted=renewing.wanted,
         end=end,
         forget=cache.forget,
+        spawn=renewing.spawn,
         clock=clock,
         randomness=randomness,
     )

@@ -21,13 +21,15 @@ from gateway.errors import (
 )
 from gateway.oidc.id_token import Before
 from gateway.session.grant import grant_of_kept
+from gateway.session.grant_write import GrantWrite
 from gateway.session.record import session_after
 from gateway.session.refresh_rules import LONGEST_REST, rest_after
 from gateway.session.sealed_values import open_session, open_tokens, seal_session, seal_tokens
+from gateway.session.store.protocol import UnknownToReplicas
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from gateway.oidc.provider import Provider, Refreshed
     from gateway.oidc.token_response import Tokens
@@ -41,8 +43,6 @@ LOCK_LIFETIME: Final = 10.0
 """Seconds after which a replica that was killed keeps nobody from going on."""
 LOCK_KEPT_EVERY: Final = LOCK_LIFETIME / 3
 OWNER_BYTES: Final = 16
-WRITE_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between the attempts to write a new grant in an outage of the store: it exists nowhere else."""
 
 log = logs.get("session")
 
@@ -72,7 +72,7 @@ class _Look:
 
 
 class Renewal:
-    """How the grants of sessions are renewed. ``end`` destroys a session; ``chance`` gives numbers from 0 to 1."""
+    """How the grants of sessions are renewed. ``end`` destroys a session, ``spawn`` sees work through beside everything else."""
 
     def __init__(  # noqa: PLR0913 - its parts, and what tests put in the place of time and chance
         self,
@@ -83,10 +83,12 @@ class Renewal:
         wanted: frozenset[str],
         end: Callable[[Handle], Awaitable[object]],
         forget: Callable[[str], None],
+        spawn: Callable[[Coroutine[object, object, None]], None],
         clock: Callable[[], float],
         randomness: Callable[[int], bytes],
     ) -> None:
         self._store = store
+        self._write = GrantWrite(store, spawn)
         self._provider = provider
         self._rules = rules
         self._wanted = wanted
@@ -149,7 +151,8 @@ class Renewal:
         if left > 0:
             if look.session.grant is None:
                 record = seal_session(handle, replace(look.session, grant=look.grant))
-                await self._store.replace(handle.key, record=record, tokens=look.fence, fence=look.fence)
+                with suppress(UnknownToReplicas):
+                    await self._store.replace(handle.key, record=record, tokens=look.fence, fence=look.fence)
             self._forget(handle.key)
             return Outcome("current", left)
         if look.tokens.refresh_token is None:
@@ -226,7 +229,7 @@ class Renewal:
     async def _written(self, handle: Handle, look: _Look, refreshed: Refreshed, now: float) -> Outcome:
         session = self._after(look, refreshed, now)
         record, tokens = seal_session(handle, session), seal_tokens(handle, refreshed.tokens)
-        written = await self._replaced(handle.key, record=record, tokens=tokens, fence=look.fence)
+        written = await self._write.write(handle.key, record=record, tokens=tokens, fence=look.fence)
         self._forget(handle.key)
         if written:
             log.info("session.refreshed", key=handle.key, provider=session.provider)
@@ -246,15 +249,3 @@ class Renewal:
         except IdTokenRefused as refused:
             log.warning("refresh.claims_refused", detail=refused.detail)
             return session_after(look.session, refreshed, look.grant, wanted=frozenset(), now=now)
-
-    async def _replaced(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
-        for pause in WRITE_PAUSES:
-            try:
-                return await self._store.replace(key, record=record, tokens=tokens, fence=fence)
-            except StoreUnavailable:
-                await asyncio.sleep(pause)
-        try:
-            return await self._store.replace(key, record=record, tokens=tokens, fence=fence)
-        except StoreUnavailable as failure:
-            log.error("refresh.lost", key=key, detail=failure.detail)  # noqa: TRY400 - what failed is known, and where
-            raise

@@ -14,6 +14,7 @@ import pytest
 import redis as redis_py
 
 from gateway.errors import StoreUnavailable
+from gateway.session.grant_write import GrantWrite
 from gateway.session.index_names import OfEverybody
 from gateway.session.lifecycle import Lifetimes
 from gateway.session.sealing import Keyring
@@ -21,10 +22,11 @@ from gateway.session.sessions import Sessions
 from gateway.session.store import exchange
 from gateway.session.store.opening import open_store
 from gateway.session.store.protocol import Ended, NewSession, Stored, UnknownToReplicas
+from tests.support.redis_proxy import redis_proxy
 from tests.support.redis_servers import RedisServer, redis_server, server_binaries, server_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from gateway.session.store.protocol import SessionStore
@@ -61,6 +63,14 @@ class Pair:
         """What a failover does: the primary is lost, and the replica takes its place."""
         self.primary.kill()
         assert self.replica.command("REPLICAOF", "NO", "ONE") == b"+OK\r\n"
+
+    async def elsewhere(self, ask: Callable[[SessionStore], Awaitable[object]]) -> object:
+        """What the replica answers."""
+        store = open_store(self.replica.url)
+        try:
+            return await ask(store)
+        finally:
+            await store.close()
 
     def whole(self, server: RedisServer) -> set[str]:
         return set(re.findall(r"gateway:[a-z]:\{[^}]*\}", server.command("KEYS", "*").decode()))
@@ -218,3 +228,46 @@ async def test_who_may_not_ask_for_replicas_cannot_say_that_a_session_ended():
         with pytest.raises(StoreUnavailable, match="NoPermissionError"):
             await pairing.store.end(NEW.key)
         assert await pairing.store.read(NEW.key) == NOTHING
+
+
+@every_server
+async def test_a_new_grant_that_no_replica_knows_is_said_to_be_so_and_is_written_again(binary: Path):
+    newer = {"record": b"newer", "tokens": b"newer"}
+    async with pair(binary) as pairing:
+        await pairing.store.create(NEW, replaces=())
+        assert in_step(pairing.primary)
+        pairing.freeze()
+        with pytest.raises(UnknownToReplicas, match="no replica"):
+            await pairing.store.replace(NEW.key, **newer, fence=NEW.tokens)
+        assert await pairing.store.tokens(NEW.key) == b"newer"
+        assert not await pairing.store.replace(NEW.key, **newer, fence=NEW.tokens), "what is not written waits for nobody to know"
+        with pytest.raises(UnknownToReplicas, match="no replica"):
+            await pairing.store.replace(NEW.key, **newer, fence=b"newer")
+        pairing.thaw()
+        assert await pairing.store.replace(NEW.key, **newer, fence=b"newer")
+        pairing.promote()
+        assert await pairing.elsewhere(lambda store: store.tokens(NEW.key)) == b"newer"
+
+
+async def test_the_write_of_a_grant_goes_on_at_the_next_primary():
+    """The primary dies with a grant that no replica knew: where it never was, the old tokens are still the fence."""
+    working: list[asyncio.Task[object]] = []
+    async with pair(server_binaries()[0]) as pairing, redis_proxy(pairing.primary.port) as address:
+        store = open_store(address.url)
+        await store.create(NEW, replaces=())
+        assert in_step(pairing.primary)
+        pairing.freeze()
+        pairing.primary.command("CLIENT", "KILL", "TYPE", "replica")
+        write = GrantWrite(store, lambda work: working.append(asyncio.ensure_future(work)))
+        assert await write.write(NEW.key, record=b"newer", tokens=b"newer", fence=NEW.tokens), "nobody waits for a replica"
+        pairing.primary.kill()
+        pairing.thaw()
+        pairing.replica.command("REPLICAOF", "NO", "ONE")
+        assert await pairing.elsewhere(lambda store: store.tokens(NEW.key)) == NEW.tokens, "it never knew"
+        address.backend_port = pairing.replica.port
+        async with asyncio.timeout(20):
+            while await pairing.elsewhere(lambda store: store.tokens(NEW.key)) != b"newer":
+                await asyncio.sleep(0.05)
+        working[0].cancel()
+        await asyncio.wait(working)
+        await store.close()

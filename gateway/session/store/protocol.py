@@ -61,9 +61,9 @@ class Ended:
 
 
 class UnknownToReplicas(StoreUnavailable):
-    """What was to end has ended here, and none of the store's replicas knows. ``ended``: there was a session, and this ended it."""
+    """What was to end, or to be replaced, has been here, and none of the store's replicas knows. ``ended``: this ended a session."""
 
-    def __init__(self, detail: str, *, ended: bool) -> None:
+    def __init__(self, detail: str, *, ended: bool = False) -> None:
         super().__init__(detail)
         self.ended = ended
 
@@ -155,7 +155,8 @@ class SessionStore(Protocol):
     async def replace(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
         """Write record and tokens, at once, for the rest of the session's lifetime, if its tokens are still the sealed ``fence``.
 
-        False, with nothing written: the session has ended, or somebody else has replaced its tokens.
+        False, with nothing written: the session has ended, or somebody else has replaced its tokens. Where the store has replicas and none
+        of them knows, that is ``UnknownToReplicas``, with all of it written.
         """
         ...
 

@@ -127,7 +127,13 @@ class RedisStore:
     async def replace(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
         """See ``SessionStore.replace``."""
         keys = (self._key("s", key), self._key("t", key))
-        (done,) = await self._exchange.each(scripts.replace(keys, record=record, tokens=tokens, fence=fence, most=MAX_VALUE))
+        command = scripts.replace(keys, record=record, tokens=tokens, fence=fence, most=MAX_VALUE)
+        try:
+            (done,) = await self._exchange.for_good(command, written=scripts.propagate(self._key("w", key)))
+        except Unacknowledged as late:
+            ((done,),) = late.answers
+            if self._answers.done(done, kind="grant"):
+                raise UnknownToReplicas(late.detail) from None
         return self._answers.done(done, kind="grant")
 
     async def end(self, key: str, *, leave_tokens: float = 0.0) -> Ended:

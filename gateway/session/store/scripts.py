@@ -19,14 +19,14 @@ Command = tuple[str | bytes | int, ...]
 _REPLACE: Final = """
 local most = tonumber(ARGV[4])
 local length = redis.pcall('STRLEN', KEYS[1])
-if type(length) ~= 'number' then return length end
-if length == 0 or length > most then return 0 end
+if type(length) ~= 'number' then return {length} end
+if length == 0 or length > most then return {0} end
 local tokens = redis.pcall('GETRANGE', KEYS[2], 0, most)
-if type(tokens) ~= 'string' then return tokens end
-if tokens == '' or tokens ~= ARGV[3] then return 0 end
+if type(tokens) ~= 'string' then return {tokens} end
+if tokens == '' or tokens ~= ARGV[3] then return {0} end
 redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
 redis.call('SET', KEYS[2], ARGV[2], 'KEEPTTL')
-return 1
+return {1}
 """
 
 _EXTEND: Final = """
@@ -81,7 +81,7 @@ return redis.call('DEL', KEYS[1])
 
 
 def replace(keys: tuple[str, str], *, record: bytes, tokens: bytes, fence: bytes, most: int) -> Command:
-    """1: record and tokens (``keys``) were written and kept their time to live; 0: there is no record, or the tokens are not ``fence``.
+    """[1]: record and tokens (``keys``) were written and kept their time to live; [0]: there is no record, or the tokens are not ``fence``.
 
     A value of more than ``most`` bytes is none of ours.
     """
