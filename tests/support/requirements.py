@@ -13,12 +13,16 @@ import pytest
 VARIABLE = "GATEWAY_TESTS_REQUIRE"
 
 
+def asked_for(group: str) -> bool:
+    """Whether ``group`` is required: for groups that need nothing but time."""
+    return group in {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}
+
+
 def need(group: str, found: bool, what: str) -> None:
     """Go on when ``found``; else skip, naming ``what`` is missing, or fail when ``group`` is required."""
     if found:
         return
-    required = {name.strip() for name in os.environ.get(VARIABLE, "").split(",")}
     reason = f"the {group} tests need {what}"
-    if group in required:
+    if asked_for(group):
         pytest.fail(f"{reason}, and {VARIABLE} says that they must run", pytrace=False)
     pytest.skip(reason)
