@@ -103,8 +103,11 @@ class Gateway:
         self.host: bytes | None = None
         self.identity: Sequence[tuple[bytes, bytes]] = IDENTITY
         self.clients: list[Client] = []
+        self.callers: list[CallerConnection] = []
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request.protocol, CallerConnection)
+        self.callers.append(request.protocol)
         try:
             headers = read_request_headers(request.raw_headers, RULES, method=request.method, http10=request.version < HttpVersion11)
             return await forward(

@@ -60,6 +60,17 @@ async def test_bytes_pass_both_ways_and_either_side_may_end(world):
             await asyncio.sleep(0)
 
 
+async def test_rounds_of_the_listener_leave_a_tunnel_alone(world):
+    gateway, _ = await world(echo_tunnel)
+    client = await gateway.client()
+    await client.send(handshake())
+    await client.head()
+    for later in (0, 3600):
+        gateway.callers[0].check(asyncio.get_running_loop().time() + later)
+    await client.send(b"still")
+    assert await client.read(5) == b"still"
+
+
 async def test_half_closed_caller_still_hears_the_answer(world):
     async def script(connection):
         await connection.head()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import secrets
 import signal
 import socket
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_SECONDS = 30.0
+FAULTS_OF_OURS = re.compile(
+    r'^.*"(?:AttributeError|NameError|UnboundLocalError|TypeError|KeyError|IndexError|AssertionError)[ "].*$', re.MULTILINE
+)
+"""Lines of the log that name a mistake in the program, whatever else the test is about."""
 
 
 def free_port() -> int:
@@ -169,6 +174,7 @@ async def gateway(
         await reader
         sweep.output(running.log, "gateway log")
         sweep.gateways += 1
+        assert not (faults := FAULTS_OF_OURS.findall(running.log)), f"a fault of the gateway's own: {faults[0]}"
 
 
 async def _collect(process: asyncio.subprocess.Process, printed: bytearray) -> None:
