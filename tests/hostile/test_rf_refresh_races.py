@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,164 +15,20 @@ import pytest
 import pytest_asyncio
 
 from tests.support.fake_provider import REMOVED
-from tests.support.gateway_process import gateway, new_key_file
-from tests.support.hostile_house import PUBLIC, SESSION, HostileProvider, House, every_row_has_its_place
-from tests.support.mirror_app import mirror_app, values
-from tests.support.redis_servers import redis_server
-from tests.support.user_agent import FETCH, NAVIGATION, forms
+from tests.support.hostile_house import PUBLIC, SESSION, every_row_has_its_place
+from tests.support.several_gateways import PATIENCE, TOKEN_ROUTE, Several, access_token, ask, nobody, several, until, user
+from tests.support.user_agent import NAVIGATION, forms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.support.user_agent import Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NOT_YET = {
     "RF-14": "no request is sent twice for what an app answered: its 401 goes to the caller, and tokens are renewed ahead of time",
 }
-
-PATIENCE = 40.0
-"""Seconds after which something that has to happen counts as never."""
-SHORT = 1
-"""Seconds that the tokens of a login live; those of a refresh live for an hour, so that one refresh is due."""
-TOKEN_ROUTE = "/tok/x"
-ABOUT_CHANGES = {b"ping", b"info", b"hello", b"client|tracking", b"client", b"config|get", b"command"}
-
-
-@dataclass
-class Several:
-    """Gateways under one origin, with one store and one provider."""
-
-    houses: list[House]
-    provider: HostileProvider
-
-    @property
-    def one(self) -> House:
-        return self.houses[0]
-
-    @property
-    def other(self) -> House:
-        return self.houses[1]
-
-    async def reset(self) -> None:
-        await self.one.reset()
-        self.provider.reuses = 0
-        self.provider.families.clear()
-        self.provider.refresh_requests.clear()
-        self.provider.misbehaviour.expires_in = SHORT
-
-    async def sign_in(self, user: str = "alice") -> str:
-        """A login whose tokens live for ``SHORT`` and whose refreshed ones do not run out; the Cookie header."""
-        async with self.one.browser() as browser:
-            value = await self.one.signed_in(browser, user)
-        self.provider.misbehaviour.expires_in = 3600
-        return f"{SESSION}={value}"
-
-    async def signed_in_and_run_out(self) -> str:
-        cookie = await self.sign_in()
-        await self.run_out(cookie)
-        return cookie
-
-    async def run_out(self, cookie: str) -> None:
-        """Wait until the access token has expired, without using the session."""
-        ends = (await self.times(cookie))["tokens"]["access_expires"] + 1
-        while time.time() <= ends:
-            await asyncio.sleep(0.05)
-
-    async def times(self, cookie: str) -> dict[str, Any]:
-        answer = await ask(self.one, cookie, "/oauth2/userinfo?extend=false")
-        assert answer.status == 200, answer.text
-        return json.loads(answer.body)["session"]
-
-    async def refreshed(self, count: int = 1) -> None:
-        """Wait until so many refreshes are written, and known to be."""
-        await until(lambda: sum(len(house.logged("session.refreshed")) for house in self.houses) >= count)
-
-    def commands(self) -> int:
-        stats = self.one.store.command("INFO", "commandstats")
-        return sum(int(calls) for name, calls in re.findall(rb"cmdstat_(\S+?):calls=(\d+)", stats) if name not in ABOUT_CHANGES)
-
-
-async def ask(house: House, cookie: str, path: str = "/x", *, headers: dict[str, str] = FETCH) -> Answer:
-    """One request on a connection of its own, as a script or (``NAVIGATION``) a page load."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return await house.raw(f"GET {path} HTTP/1.1\r\nHost: app.example\r\n{lines}Cookie: {cookie}\r\nConnection: close\r\n\r\n".encode())
-
-
-def seen(answer: Answer, name: str) -> str:
-    """A header as the app behind saw it."""
-    assert answer.status == 200, f"{answer.status}: {answer.text[:300]}"
-    (value,) = values(json.loads(answer.body)["headers"], name)
-    return value
-
-
-def user(answer: Answer) -> str:
-    return seen(answer, "X-Forwarded-User")
-
-
-def access_token(answer: Answer) -> str:
-    return seen(answer, "X-Forwarded-Access-Token")
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not happened():
-            await asyncio.sleep(0.02)
-
-
-async def nobody(house: House, cookie: str) -> None:
-    """This cookie is nobody's: a script hears so, a page load is sent to sign in, and neither is an error."""
-    async with asyncio.timeout(PATIENCE):
-        while (answer := await ask(house, cookie)).status == 200:
-            await asyncio.sleep(0.02)
-    assert answer.status == 401, answer.text
-    page = await ask(house, cookie, headers=NAVIGATION)
-    assert page.status == 303
-    assert page.location is not None
-    assert page.location.startswith(house.provider.issuer + "/authorize")
-
-
-@asynccontextmanager
-async def several(
-    folder: Path, count: int = 2, *, total_timeout: str = "2s", session: dict[str, Any] | None = None
-) -> AsyncIterator[Several]:
-    async with AsyncExitStack() as stack:
-        op = await stack.enter_async_context(HostileProvider(expires_in=SHORT))
-        store = await stack.enter_async_context(redis_server())
-        app = await stack.enter_async_context(mirror_app())
-        key = new_key_file(folder)
-        houses = []
-        for index in range(count):
-            home = folder / str(index)
-            home.mkdir()
-            running = await stack.enter_async_context(
-                gateway(
-                    home,
-                    issuer=op.issuer,
-                    client_id=op.client_id,
-                    client_secret=op.client_secret,
-                    store=store.url,
-                    upstream=app.url,
-                    key_files=[key],
-                    server={"public_url": PUBLIC},
-                    provider={"connect_timeout": "1s", "total_timeout": total_timeout, "refresh_timeout": "1s", "clock_skew": "1s"},
-                    session=session or {},
-                    routes=[
-                        {"path": "/", "upstream": app.url},
-                        {
-                            "path": "/tok/",
-                            "upstream": app.url,
-                            "identity": {"X-Forwarded-User": "sub", "X-Forwarded-Access-Token": "token:access"},
-                        },
-                    ],
-                )
-            )
-            houses.append(House(running, op, store, app, public=PUBLIC))
-            stack.push_async_callback(houses[-1].close)
-        await until(lambda: all("tracking.up" in house.gateway.log for house in houses))
-        yield Several(houses, op)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -117,6 +117,8 @@ class Misbehaviour:
     """Anything else is the answer, before anything is granted."""
     refresh_error: str | None = None
     refresh_retry_after: str | None = None
+    refresh_page: int | None = None
+    """The answer is a page of HTML with this status, before anything is granted."""
     refresh_hangs: bool = False
     refresh_delay: float = 0.0
     """Seconds before anything is granted."""
@@ -435,6 +437,8 @@ class FakeProvider:
         if bad.refresh_held is not None:
             await bad.refresh_held.wait()
         await asyncio.sleep(bad.refresh_delay)
+        if bad.refresh_page is not None:
+            return web.Response(status=bad.refresh_page, text="<!doctype html><title>Back soon</title>", content_type="text/html")
         if bad.refresh_error or bad.refresh_status != 200:
             headers = {} if bad.refresh_retry_after is None else {"Retry-After": bad.refresh_retry_after}
             return web.json_response({"error": bad.refresh_error or "server_error"}, status=bad.refresh_status, headers=headers)
