@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import IdTokenRefused
 from gateway.oidc import base64url
-from gateway.oidc.jws import verify_compact
+from gateway.oidc.jws import read_unverified, verify_compact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.identity import JSONValue
     from gateway.oidc.jwks import KeySet
+    from gateway.oidc.jws import UnverifiedPayload, VerifiedPayload
     from gateway.oidc.metadata import Metadata
     from gateway.oidc.registration import ProviderSettings
 
@@ -120,7 +121,8 @@ def verify_id_token(  # noqa: PLR0913 - everything that an id_token is bound to
         WrongTime: a leaf of it as well: everything is right but ``exp``, ``iat`` or ``nbf``.
         IdTokenRefused: anything else, with the check that failed in its detail.
     """
-    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token)
+    payload = verify_compact(token, keys=keys, algs=settings.id_token_algs)
+    checked = _check(payload, settings=settings, metadata=metadata, access_token=access_token)
     _check_equal("nonce", checked.claims.get("nonce"), nonce)
     if "c_hash" in checked.claims and code is not None:
         _check_equal("c_hash", checked.claims["c_hash"], left_half_hash(code, checked.alg))
@@ -157,15 +159,8 @@ def verify_refreshed_id_token(  # noqa: PLR0913 - everything that an id_token is
     Raises:
         UnknownKey, WrongTime, IdTokenRefused: as ``verify_id_token``.
     """
-    checked = _check(token, keys=keys, settings=settings, metadata=metadata, access_token=access_token)
-    if metadata.issuer != before.issuer:
-        raise IdTokenRefused("iss is not the issuer of this sign-in")
-    if checked.subject != before.subject:
-        raise IdTokenRefused("sub is somebody else than the person of this sign-in")
-    if before.auth_time is not None and checked.auth_time not in (None, before.auth_time):
-        raise IdTokenRefused("auth_time is not that of this sign-in")
-    if "nonce" in checked.claims and before.nonce is not None:
-        _check_equal("nonce", checked.claims["nonce"], before.nonce)
+    payload = verify_compact(token, keys=keys, algs=settings.id_token_algs)
+    checked = _check_same(payload, settings=settings, metadata=metadata, before=before, access_token=access_token)
     expires, issued = _check_times(checked.claims, now=now, skew=settings.clock_skew)
     if before.issued is not None and issued < before.issued - settings.clock_skew:
         raise WrongTime(f"iat is {before.issued - issued:.0f} s older than that of the id_token before")
@@ -180,9 +175,36 @@ def verify_refreshed_id_token(  # noqa: PLR0913 - everything that an id_token is
     )
 
 
-def _check(token: str, *, keys: KeySet, settings: ProviderSettings, metadata: Metadata, access_token: str | None) -> _Checked:
+def refuse_unsigned(token: str, *, settings: ProviderSettings, metadata: Metadata, before: Before, access_token: str) -> None:
+    """Refuse an id_token that came with a refresh, cannot be verified, and says of itself that it is of another sign-in.
+
+    Nothing may be believed of one that passes. Raises ``IdTokenRefused``.
+    """
+    _check_same(
+        read_unverified(token, algs=settings.id_token_algs), settings=settings, metadata=metadata, before=before, access_token=access_token
+    )
+
+
+def _check_same(
+    payload: VerifiedPayload | UnverifiedPayload, *, settings: ProviderSettings, metadata: Metadata, before: Before, access_token: str
+) -> _Checked:
+    """What an id_token has to pass that came with a refresh, whenever it is."""
+    checked = _check(payload, settings=settings, metadata=metadata, access_token=access_token)
+    if metadata.issuer != before.issuer:
+        raise IdTokenRefused("iss is not the issuer of this sign-in")
+    if checked.subject != before.subject:
+        raise IdTokenRefused("sub is somebody else than the person of this sign-in")
+    if before.auth_time is not None and checked.auth_time not in (None, before.auth_time):
+        raise IdTokenRefused("auth_time is not that of this sign-in")
+    if "nonce" in checked.claims and before.nonce is not None:
+        _check_equal("nonce", checked.claims["nonce"], before.nonce)
+    return checked
+
+
+def _check(
+    payload: VerifiedPayload | UnverifiedPayload, *, settings: ProviderSettings, metadata: Metadata, access_token: str | None
+) -> _Checked:
     """What an id_token has to pass whichever way it came and whenever it is."""
-    payload = verify_compact(token, keys=keys, algs=settings.id_token_algs)
     claims = payload.claims
     if claims.get("iss") != metadata.issuer:
         raise IdTokenRefused("iss is not the issuer that this login went to")

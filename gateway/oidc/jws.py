@@ -44,6 +44,23 @@ class VerifiedPayload:
     claims: Mapping[str, JSONValue] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class UnverifiedPayload:
+    """What a token says of itself, whoever signed it: good for finding fault with, and for nothing else."""
+
+    alg: str
+    claims: Mapping[str, JSONValue] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    alg: str
+    kid: str | None
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
+
+
 def verify_compact(token: str, *, keys: KeySet, algs: Sequence[str]) -> VerifiedPayload:
     """The payload of a JWT that one of ``keys`` signed with one of ``algs``.
 
@@ -51,6 +68,31 @@ def verify_compact(token: str, *, keys: KeySet, algs: Sequence[str]) -> Verified
         UnknownKey: well-formed, but no key of the set has its kid (or, without a kid, signed it).
         IdTokenRefused: anything else.
     """
+    read = _read(token, algs)
+    candidates = keys.candidates(read.alg, read.kid)
+    if not candidates:
+        raise UnknownKey("no key of the provider fits the token's kid and alg")
+    algorithm = JWSRegistry.algorithms[read.alg]
+    for candidate in candidates[:MAX_TRIED_KEYS]:
+        try:
+            algorithm.check_key(candidate.key)
+            good = algorithm.verify(read.signing_input, read.signature, candidate.key)
+        except (JoseError, ValueError):
+            good = False
+        if good:
+            return VerifiedPayload(alg=read.alg, claims=_parsed("payload", read.payload))
+    if read.kid is None:
+        raise UnknownKey("no key of the provider signed this token, which names none")
+    raise IdTokenRefused("the signature of the token is wrong")
+
+
+def read_unverified(token: str, *, algs: Sequence[str]) -> UnverifiedPayload:
+    """The payload of a JWT that says it is signed with one of ``algs``; raises ``IdTokenRefused`` for what is no such JWT."""
+    read = _read(token, algs)
+    return UnverifiedPayload(alg=read.alg, claims=_parsed("payload", read.payload))
+
+
+def _read(token: str, algs: Sequence[str]) -> _Read:
     if len(token) > MAX_TOKEN_LENGTH:
         raise IdTokenRefused(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
     parts = token.split(".")
@@ -64,22 +106,7 @@ def verify_compact(token: str, *, keys: KeySet, algs: Sequence[str]) -> Verified
         raise IdTokenRefused("the token is not signed")
     alg, kid = _read_header(_object("header", header_part), algs)
     payload = _decoded("payload", payload_part)
-    candidates = keys.candidates(alg, kid)
-    if not candidates:
-        raise UnknownKey("no key of the provider fits the token's kid and alg")
-    signing_input = f"{header_part}.{payload_part}".encode("ascii")
-    algorithm = JWSRegistry.algorithms[alg]
-    for candidate in candidates[:MAX_TRIED_KEYS]:
-        try:
-            algorithm.check_key(candidate.key)
-            good = algorithm.verify(signing_input, signature, candidate.key)
-        except (JoseError, ValueError):
-            good = False
-        if good:
-            return VerifiedPayload(alg=alg, claims=_parsed("payload", payload))
-    if kid is None:
-        raise UnknownKey("no key of the provider signed this token, which names none")
-    raise IdTokenRefused("the signature of the token is wrong")
+    return _Read(alg, kid, payload, signature, f"{header_part}.{payload_part}".encode("ascii"))
 
 
 def _read_header(header: Mapping[str, JSONValue], algs: Sequence[str]) -> tuple[str, str | None]:

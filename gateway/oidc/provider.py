@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.errors import IdTokenRefused, ProviderFailed
 from gateway.oidc.client import BackChannel
 from gateway.oidc.end_session import end_session_url
-from gateway.oidc.id_token import RefreshedClaims, VerifiedClaims, WrongTime, verify_id_token, verify_refreshed_id_token
+from gateway.oidc.id_token import RefreshedClaims, VerifiedClaims, WrongTime, refuse_unsigned, verify_id_token, verify_refreshed_id_token
 from gateway.oidc.jwks import KeySet, read_jwks
 from gateway.oidc.jws import UnknownKey
 from gateway.oidc.kept import Kept
@@ -163,12 +163,14 @@ class Provider:
             )
 
         try:
-            claims = await self._by_any_key(verified, keys)
-        except (UnknownKey, ProviderFailed) as failure:
-            # It cannot be told who signed it, for the moment. The tokens came from the provider itself (Core section 3.1.3.7, step 6) and
-            # are kept, or keys that are late would cost every grant that is due meanwhile; nothing is believed of the id_token.
-            log.warning("refresh.id_token_unread", provider=settings.id, reason=failure.detail)
-            return Refreshed(tokens=granted, claims=None)
+            try:
+                claims = await self._by_any_key(verified, keys)
+            except (UnknownKey, ProviderFailed) as failure:
+                # It cannot be told who signed it, for the moment. The tokens came from the provider itself (Core section 3.1.3.7, step 6)
+                # and are kept, or keys that are late would cost every grant that is due meanwhile; nothing is believed of the id_token.
+                refuse_unsigned(id_token, settings=settings, metadata=metadata, before=before, access_token=granted.access_token)
+                log.warning("refresh.id_token_unread", provider=settings.id, reason=failure.detail)
+                return Refreshed(tokens=granted, claims=None)
         except WrongTime as refused:
             # It is about this sign-in, and a clock is wrong, maybe ours: that must not end what one clock alone finds fault with.
             log.error("refresh.id_token_out_of_time", provider=settings.id, reason=refused.detail)  # noqa: TRY400 - where is known

@@ -308,6 +308,20 @@ async def test_keys_that_are_late_cost_no_grant(op: FakeProvider, provider: Prov
     assert op.revoked == []
 
 
+@pytest.mark.parametrize("claims", [pytest.param({"sub": "bob-sub"}, id="person"), pytest.param({"aud": "other"}, id="client")])
+async def test_keys_that_are_late_hide_no_other_sign_in(op: FakeProvider, provider: Provider, claims: dict[str, Any]):
+    first = (await sign_in_at(provider, op)).tokens
+    op.rotate_key("key-2")
+    op.misbehaviour.jwks_status = 500
+    op.misbehaviour.refresh_id_token_claims = claims
+    with pytest.raises(IdTokenRefused):
+        await provider.refresh(first, before(op))
+    issued = op.tokens_issued[-1]
+    async with asyncio.timeout(10):
+        while op.revoked != [issued["refresh_token"], issued["access_token"]]:
+            await asyncio.sleep(0.005)
+
+
 @pytest.mark.parametrize(
     ("knobs", "failure"),
     [
