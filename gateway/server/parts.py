@@ -84,6 +84,7 @@ class Parts:
         """Take the keys, the client secret and the admin token of freshly read settings; everything else stays as it is."""
         self.turnover.take(settings.session.keys)
         self.provider.replace_secret(settings.provider.client_secret)
+        self.sessions.try_again()
         self.admin_token.replace(settings.admin.token)
 
     async def close(self) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 MAX_ENTRIES: Final = 10_000
 MAX_OCTETS: Final = 16 * 1024 * 1024
 """Of the kept records together, as the store holds them; as objects they take about three times as much."""
+SETTLING: Final = 1.0
+"""Seconds that a store which has come back is left to those who have a grant to write: their pauses are shorter."""
+LONGEST_UNSETTLED: Final = 30.0
+"""Seconds of an outage after which nobody has a grant to write any more: as long as a refresh and the attempts to write it take."""
 SILENCE: Final = 2.0
 """Seconds without an answer after which changes count as untold, whatever the connection looks like."""
 
@@ -72,6 +76,7 @@ class SessionCache:
         self._dropped: list[Callable[[Found], None]] = []
         self.is_followed = False
         """Whether every change is told; read by others, set here alone."""
+        self._unsettled_until = -math.inf
         self.now = monotonic
 
     def __len__(self) -> int:
@@ -88,6 +93,11 @@ class SessionCache:
             return None
         self._entries.move_to_end(cookie)
         return entry
+
+    @property
+    def unsettled(self) -> float:
+        """Seconds for which somebody may still have to write what the store could not take; not more than 0 when nobody has."""
+        return self._unsettled_until - self.now()
 
     def begin_reading(self, key: str) -> Reading | None:
         """To be called before the store is asked; None when what it answers cannot be kept."""
@@ -153,6 +163,8 @@ class SessionCache:
     def followed(self) -> None:
         """See ``Follower``: what was missed is not known, so everything goes first."""
         self.is_followed = True
+        if self._unsettled_until > -math.inf:
+            self._unsettled_until = self.now() + SETTLING
         self.changed(None)
 
     def answered(self, at: float) -> None:
@@ -175,6 +187,8 @@ class SessionCache:
 
     def lost(self) -> None:
         """See ``Follower``."""
+        if self.is_followed:
+            self._unsettled_until = self.now() + LONGEST_UNSETTLED
         self.is_followed = False
         self._reading.clear()
         self._good_until = self._told_until + self._grace
@@ -182,6 +196,7 @@ class SessionCache:
     def refused(self) -> None:
         """See ``Follower``."""
         self.lost()
+        self._unsettled_until = -math.inf
         self.clear()
 
     def _make_room(self) -> None:

@@ -13,6 +13,7 @@ from gateway.errors import StoreUnavailable
 from gateway.session.cookies import cookie_values
 from gateway.session.found import Absent, Found
 from gateway.session.handle import open_handle
+from gateway.session.joined import Joined
 from gateway.session.lifecycle import TOUCH_FRACTION, ended, idle_expires
 from gateway.session.sealed_values import open_session
 
@@ -61,7 +62,7 @@ class Finding:
         due: Callable[[Found], None],
     ) -> None:
         self._keyring = keyring
-        self._store = store
+        self._reads = Joined(store.read)
         self._lifetimes = lifetimes
         self._cache = cache
         self._notes = notes
@@ -115,7 +116,12 @@ class Finding:
 
     async def again(self, found: Found) -> Found | Absent:
         """The same session as it is in the store now."""
-        outcome = self._judged(found.handle, await self._store.read(found.handle.key))
+        reading = self._cache.begin_reading(found.handle.key)
+        try:
+            stored = await self._reads.of(found.handle.key, reading)
+        finally:
+            self._cache.end_reading(found.handle.key, reading)
+        outcome = self._judged(found.handle, stored)
         if not isinstance(outcome, Found):
             self._cache.forget(found.handle.key)
             return Absent(outcome)
@@ -158,7 +164,7 @@ class Finding:
 
     async def _read(self, read: _Read) -> Found | _Over:
         try:
-            stored = await self._store.read(read.handle.key)
+            stored = await self._reads.of(read.handle.key, read.reading)
         except StoreUnavailable:
             if read.known is None:
                 raise
@@ -190,7 +196,8 @@ class Finding:
 
     def _used(self, found: Found, now: float) -> Found:
         """The session with this use of it, noted where a tenth of the idle time has passed."""
-        if now - found.last_seen < self._note_every:
+        # A clock that was set back has it noted at once: by the store's own, the last note ages all the same.
+        if 0.0 <= now - found.last_seen < self._note_every:
             return found
         until = idle_expires(expires=found.expires, last_seen=now, lifetimes=self._lifetimes)
         used = replace(found, last_seen=now, idle_expires=until)

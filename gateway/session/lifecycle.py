@@ -36,5 +36,5 @@ def idle_expires(*, expires: float, last_seen: float, lifetimes: Lifetimes) -> f
 
 
 def touch_due(*, last_seen: float, lifetimes: Lifetimes, now: float) -> bool:
-    """Whether this use is worth a write."""
-    return now - last_seen >= lifetimes.idle / TOUCH_FRACTION
+    """Whether this use is worth a write. After a clock was set back it is: by the store's own, the last note ages all the same."""
+    return not 0.0 <= now - last_seen < lifetimes.idle / TOUCH_FRACTION

@@ -117,11 +117,13 @@ def _before_its_end(grant: Grant) -> bool:
 class ProviderPause:
     """When a provider that fails is left alone: by all sessions of a process, and asked by one at a time until it is well again.
 
-    Times are seconds of a clock that nobody sets.
+    What it asks for counts for all when it fails a second session: it may have meant the first one's user alone. Times are seconds of a
+    clock that nobody sets.
     """
 
     def __init__(self) -> None:
         self._failures = 0
+        self._failed = ""
         self._until = -math.inf
         self._probing = False
 
@@ -135,15 +137,16 @@ class ProviderPause:
         """It is being asked, since nothing was left."""
         self._probing = self._failures > 0
 
-    def leave(self, *, well: bool | None, now: float, chance: float, asked: float = 0.0) -> None:
-        """It was asked, and is well or not; None: it was not asked after all."""
+    def leave(self, key: str, *, well: bool | None, now: float, chance: float, asked: float = 0.0) -> None:
+        """It was asked for this session, and is well or not; None: it was not asked after all."""
         if well is None:
             self._probing = False
         elif well:
             self._failures, self._probing = 0, False
         else:
-            # Of many that fail together one counts.
-            if now >= self._until:
+            another = self._failures > 0 and key != self._failed
+            # Of many that fail together one counts, and so of one that fails again and again.
+            if self._failures == 0 or (another and now >= self._until):
                 self._failures += 1
-            self._until = max(self._until, now + rest_after(max(1, self._failures), chance=chance, asked=asked))
-            self._probing = False
+            self._until = max(self._until, now + rest_after(self._failures, chance=chance, asked=asked if another else 0.0))
+            self._failed, self._probing = key, False

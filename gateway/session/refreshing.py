@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError, RefreshUnavailable, StoreUnavailable
 from gateway.session.refresh_rules import FIRST_REST, LONGEST_REST, ProviderPause, rest_after
-from gateway.session.renewal import Renewal
+from gateway.session.renewal import LOCK_LIFETIME, Outcome, Renewal
+from gateway.session.rests import Rests
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gateway.session.found import Found
     from gateway.session.handle import Handle
     from gateway.session.refresh_rules import RefreshRules
-    from gateway.session.renewal import Outcome
     from gateway.session.store.protocol import SessionStore
 
 AT_ONCE: Final = 24
@@ -35,11 +34,12 @@ PACE: Final = 0.01
 MOST_RUNNING: Final = 1000
 """Attempts that have begun or wait for a place; who is merely due comes again with the next request."""
 MOST_WAITING: Final = 2000
-MOST_RESTS: Final = 20_000
 LONGEST_TRUST: Final = 60.0
 """Seconds for which a grant that is not due is not looked at again, whatever an older copy of the session says."""
 QUIET: Final = 60.0
 """Seconds between two lines in the log about an outage of the store."""
+STORE_REST: Final = 1.0
+"""Seconds for which a session rests at most when the store did not answer: it may be back at any moment."""
 BLIND_LOOK: Final = 1.0
 """Seconds between two looks at what another replica does, while the store tells no changes."""
 
@@ -78,7 +78,7 @@ def open_refresher(  # noqa: PLR0913 - all that it takes, put together by ``Sess
         clock=clock,
         randomness=randomness,
     )
-    refresher = Refresher(renewal, monotonic=monotonic, spawn=renewing.spawn, told=lambda: cache.is_followed)
+    refresher = Refresher(renewal, monotonic=monotonic, spawn=renewing.spawn, cache=cache)
     cache.watch(refresher.changed)
     return refresher
 
@@ -94,19 +94,10 @@ class _Run:
         self.waiting = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """Until when (monotonic) a session is not tried; ``held``: it did not fail, and who needs it may try."""
-
-    until: float
-    failures: int
-    held: bool
-
-
 class Refresher:
     """The renewals of one process. ``spawn`` runs work beside everything else, and to its end; ``monotonic`` gives seconds.
 
-    ``told`` says whether the store tells every change at this moment.
+    ``cache`` is told by the store: it knows whether every change is told at this moment, and whether the store has just come back.
     """
 
     def __init__(
@@ -115,14 +106,14 @@ class Refresher:
         *,
         monotonic: Callable[[], float],
         spawn: Callable[[Coroutine[object, object, None]], None],
-        told: Callable[[], bool],
+        cache: SessionCache,
     ) -> None:
         self._renewal = renewal
-        self._told = told
+        self._cache = cache
         self._monotonic = monotonic
         self._spawn = spawn
         self._running: dict[str, _Run] = {}
-        self._rests: OrderedDict[str, _Rest] = OrderedDict()
+        self._rests = Rests(monotonic)
         self._places = asyncio.Semaphore(AT_ONCE)
         self._pause = ProviderPause()
         self._waiting = 0
@@ -133,9 +124,10 @@ class Refresher:
     def due(self, found: Found) -> None:
         """The grant of this session is to be renewed; returns at once."""
         key = found.handle.key
-        if key in self._running or self._rest_of(key, held=True) > 0 or self._pause.left(self._monotonic()) > 0:
+        if key in self._running or self._rests.left(key, held=True) > 0 or self._pause.left(self._monotonic()) > 0:
             return
-        self._begin(found.handle)
+        if self._cache.unsettled <= 0:
+            self._begin(found.handle)
 
     async def renewed(self, found: Found) -> None:
         """Wait until the store has another grant of this session, or none at all any more.
@@ -146,7 +138,7 @@ class Refresher:
         key = found.handle.key
         run = self._running.get(key)
         if run is None:
-            rest, pause = self._rest_of(key, held=False), self._pause.left(self._monotonic())
+            rest, pause = self._rests.left(key, held=False), self._pause.left(self._monotonic())
             run = self._begin(found.handle) if rest <= 0 and pause <= self._renewal.patience else None
             if run is None:
                 raise _unavailable("the next attempt is not due yet, or too many are under way", max(rest, pause))
@@ -169,6 +161,16 @@ class Refresher:
         for run in self._running.values() if key is None else filter(None, (self._running.get(key),)):
             run.told.set()
 
+    def look(self, handle: Handle) -> None:
+        """The tokens of this session cannot be had: find out what became of it, beside everything else."""
+        if handle.key not in self._running and self._rests.left(handle.key, held=True) <= 0:
+            self._begin(handle)
+
+    def try_again(self) -> None:
+        """What made the provider fail may be mended: nothing rests any longer."""
+        self._pause = ProviderPause()
+        self._rests.clear()
+
     def close(self) -> None:
         """Begin nothing any more; what has begun is for ``spawn`` to see through."""
         self._closed = True
@@ -184,10 +186,12 @@ class Refresher:
         left = FIRST_REST
         try:
             left = await self._until_settled(handle, run)
+        except StoreUnavailable as outage:
+            left = self._rests.unreached(handle.key, STORE_REST * (0.5 + self._renewal.chance() / 2))
+            self._tell(outage, left)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it rests, and nobody waits for what does not come
-            rest = self._rests.get(handle.key)
-            failures = 1 if rest is None else rest.failures + 1
-            left = self._rested(handle.key, rest_after(failures, chance=self._renewal.chance()))
+            failures = self._rests.failures(handle.key) + 1
+            left = self._rests.failed(handle.key, rest_after(failures, chance=self._renewal.chance()))
             self._tell(fault, left)
         finally:
             del self._running[handle.key]
@@ -195,29 +199,27 @@ class Refresher:
 
     async def _until_settled(self, handle: Handle, run: _Run) -> float:
         """Try until there is another grant or none, until it has to rest, or until nobody waits for another replica any longer."""
-        until = self._monotonic() + self._renewal.patience
+        until = math.inf
         while True:
+            # Before anything is asked: what is told while an answer is on the way is told for that answer.
+            run.told.clear()
             async with self._places:
+                until = min(until, self._monotonic() + self._renewal.patience)
                 if not run.waiting:
                     await self._turn()
-                left = self._pause.left(self._monotonic())
-                outcome = await self._attempt(handle) if left <= 0 else None
-            if outcome is None:
-                # The provider is left alone. Who has to wait may do so for as long as that is not too long.
-                if not run.waiting or self._monotonic() + left > until:
-                    return left
-                await asyncio.sleep(left)
-                continue
+                outcome = self._left_alone() or await self._attempt(handle)
             if outcome.kind in ("current", "over"):
-                self._rests.pop(handle.key, None)
+                self._rests.drop(handle.key)
                 if outcome.seconds > 0:
-                    self._rested(handle.key, min(outcome.seconds, LONGEST_TRUST), held=True)
+                    self._rests.held(handle.key, min(outcome.seconds, LONGEST_TRUST))
                 return 0.0
             if outcome.kind == "failed":
-                return self._rested(handle.key, outcome.seconds)
-            if not run.waiting or self._monotonic() + outcome.seconds > until:
-                return self._rested(handle.key, outcome.seconds, held=True)
-            await self._told_within(run, outcome.seconds)
+                return self._rests.failed(handle.key, outcome.seconds)
+            remaining = until - self._monotonic()
+            # What is to last for longer than a lock is taken for is a rest after a failure.
+            if not run.waiting or remaining <= 0 or outcome.seconds > LOCK_LIFETIME:
+                return self._rests.held(handle.key, outcome.seconds)
+            await self._told_within(run, min(outcome.seconds, remaining))
             if await self._renewal.is_settled(handle):
                 return 0.0
 
@@ -227,40 +229,30 @@ class Refresher:
         if self._next_turn > now + PACE:
             await asyncio.sleep(self._next_turn - PACE - now)
 
+    def _left_alone(self) -> Outcome | None:
+        """Why there is no attempt at this moment: the provider fails, or the store has just come back and somebody may have to write."""
+        if self._cache.unsettled > 0:
+            return Outcome("held", min(self._cache.unsettled, STORE_REST))
+        left = self._pause.left(self._monotonic())
+        return Outcome("held", left) if left > 0 else None
+
     async def _attempt(self, handle: Handle) -> Outcome:
-        rest = self._rests.get(handle.key)
-        if rest is not None and self._monotonic() > rest.until + LONGEST_REST:
-            rest = None
         outcome: Outcome | None = None
         self._pause.enter()
         try:
-            outcome = await self._renewal.attempt(handle, failures=0 if rest is None else rest.failures)
+            outcome = await self._renewal.attempt(handle, failures=self._rests.failures(handle.key))
         finally:
             well, asked = (None, 0.0) if outcome is None else (outcome.provider, outcome.asked)
-            self._pause.leave(well=well, now=self._monotonic(), chance=self._renewal.chance(), asked=asked)
+            self._pause.leave(handle.key, well=well, now=self._monotonic(), chance=self._renewal.chance(), asked=asked)
         return outcome
 
     async def _told_within(self, run: _Run, seconds: float) -> None:
-        """Return when the store tells of a change, or when the other replica's lock must have ended."""
-        run.told.clear()
+        """Return when the store told of a change since the last attempt began, or tells of one, or when there is reason to look anyway."""
         try:
-            async with asyncio.timeout(seconds if self._told() else min(seconds, BLIND_LOOK)):
+            async with asyncio.timeout(seconds if self._cache.is_followed else min(seconds, BLIND_LOOK)):
                 await run.told.wait()
         except TimeoutError:
             pass
-
-    def _rested(self, key: str, seconds: float, *, held: bool = False) -> float:
-        before = self._rests.pop(key, None)
-        failures = (0 if before is None else before.failures) + (not held)
-        self._rests[key] = _Rest(self._monotonic() + seconds, failures, held)
-        if len(self._rests) > MOST_RESTS:
-            self._rests.popitem(last=False)
-        return seconds
-
-    def _rest_of(self, key: str, *, held: bool) -> float:
-        """Seconds for which this session rests; with ``held`` also because another replica is at it."""
-        rest = self._rests.get(key)
-        return 0.0 if rest is None or (rest.held and not held) else rest.until - self._monotonic()
 
     def _tell(self, fault: Exception, left: float) -> None:
         """A fault of the store's is told once a minute, since it meets every session that is due."""

@@ -1,8 +1,9 @@
 """One attempt to renew the grant of one session: under a lock, written before it is used, and only over the tokens it was made from.
 
-Answers RF-02, RF-04, RF-05, RF-10 and RF-11. The lock saves grants; what makes a write right is the fence, the sealed tokens that the grant
-came from: losing the lock loses nothing. ``invalid_grant`` ends a session after a second look at the store alone; whatever else goes wrong
-rests, under the lock, so that every replica keeps to it.
+Answers RF-02, RF-04, RF-05, RF-10 and RF-11. The lock keeps a refresh token from being shown twice, which may end the sign-in; what makes a
+write right is the fence, the sealed tokens that the grant came from: whatever becomes of the lock, no grant is written over a newer one.
+``invalid_grant`` ends a session after a second look at the store alone; whatever else goes wrong rests, under the lock, so that every
+replica keeps to it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ LOCK_LIFETIME: Final = 10.0
 """Seconds after which a replica that was killed keeps nobody from going on."""
 LOCK_KEPT_EVERY: Final = LOCK_LIFETIME / 3
 OWNER_BYTES: Final = 16
+MOST_OWNERS: Final = 10_000
 
 log = logs.get("session")
 
@@ -96,6 +98,7 @@ class Renewal:
         self._forget = forget
         self._clock = clock
         self._randomness = randomness
+        self._owners: dict[str, bytes] = {}
 
     @property
     def patience(self) -> float:
@@ -109,7 +112,7 @@ class Renewal:
     async def is_settled(self, handle: Handle) -> bool:
         """Whether the store has a grant that is not due, or no session any more."""
         look = await self._look(handle)
-        return isinstance(look, Outcome) or self._clock() < self._rules.due_at(look.grant)
+        return look == "over" or (look != "unreadable" and self._clock() < self._rules.due_at(look.grant))
 
     async def attempt(self, handle: Handle, *, failures: int) -> Outcome:
         """Renew the grant if it is due and nobody else is at it; ``failures`` is how many attempts failed before this one.
@@ -117,36 +120,59 @@ class Renewal:
         Raises:
             StoreUnavailable: before anything was asked of the provider, or after all attempts to write what it gave.
         """
-        owner = self._randomness(OWNER_BYTES)
-        held = await self._store.lock(handle.key, owner=owner, lifetime=LOCK_LIFETIME)
-        if held is not None:
-            return Outcome("held", held)
-        outcome = await self._under_lock(handle, owner, failures)
+        with suppress(ProviderFailed):
+            # All that is needed of the provider beside the grant, before anybody is kept waiting; what fails is told when it is asked.
+            await self._provider.metadata()
+            await self._provider.keys()
+        before = self._owners.pop(handle.key, None)
+        owner = before or self._randomness(OWNER_BYTES)
+        try:
+            held = await self._store.lock(handle.key, owner=owner, lifetime=LOCK_LIFETIME)
+            if held is not None and not (before and await self._store.extend(handle.key, owner=owner, lifetime=LOCK_LIFETIME)):
+                return Outcome("held", held)
+            outcome = await self._under_lock(handle, owner, failures)
+        except StoreUnavailable:
+            self._keep_owner(handle.key, owner)
+            raise
         # The lock goes by itself where this is not heard.
         with suppress(StoreUnavailable):
             if outcome.kind == "failed":
+                self._keep_owner(handle.key, owner)
                 await self._store.extend(handle.key, owner=owner, lifetime=outcome.seconds)
             elif outcome.kind != "over":
                 await self._store.unlock(handle.key, owner=owner)
         return outcome
 
-    async def _look(self, handle: Handle) -> _Look | Outcome:
-        # The tokens first: if they are replaced before the record is read, the fence does not hold.
-        fence = await self._store.tokens(handle.key)
-        record = (await self._store.read(handle.key)).record
-        session = None if record is None else open_session(handle, record)
-        if session is None:
-            return Outcome("over")
-        tokens = open_tokens(handle, fence)
-        if fence is None or tokens is None:
-            return Outcome("failed", LONGEST_REST)
-        return _Look(session, tokens, session.grant or grant_of_kept(tokens, created=session.created), fence)
+    def _keep_owner(self, key: str, owner: bytes) -> None:
+        """The lock may still be ours at the next attempt: a rest, or what a store did after nobody heard it any more."""
+        self._owners[key] = owner
+        if len(self._owners) > MOST_OWNERS:
+            del self._owners[next(iter(self._owners))]
+
+    async def _look(self, handle: Handle) -> _Look | Literal["over", "unreadable"]:
+        """What there is. ``unreadable``: a record, and by a second look too no tokens of ours beside it."""
+        for _ in range(2):
+            # The tokens first: if they are replaced before the record is read, the fence does not hold.
+            fence = await self._store.tokens(handle.key)
+            record = (await self._store.read(handle.key)).record
+            session = None if record is None else open_session(handle, record)
+            if session is None:
+                return "over"
+            tokens = open_tokens(handle, fence)
+            if fence is not None and tokens is not None:
+                return _Look(session, tokens, session.grant or grant_of_kept(tokens, created=session.created), fence)
+        return "unreadable"
 
     async def _under_lock(self, handle: Handle, owner: bytes, failures: int) -> Outcome:
         look = await self._look(handle)
-        if isinstance(look, Outcome):
+        if look == "unreadable":
+            # Evicted, or written over: nothing could renew it any more, and no app would get what it waits for (RD-08).
+            await self._end(handle)
+            log.error("session.ended", by="tokens_unreadable", key=handle.key)
+            return Outcome("over")
+        if look == "over":
             self._forget(handle.key)
-            return look
+            return Outcome("over")
         left = self._rules.due_at(look.grant) - self._clock()
         if left > 0:
             if look.session.grant is None:
@@ -194,13 +220,11 @@ class Renewal:
             await asyncio.wait({keeping})
 
     async def _keep_lock(self, key: str, owner: bytes) -> None:
-        """Keep the lock while the provider answers, and no longer than it may take to."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._provider.settings.total_timeout):
-                while True:
-                    await asyncio.sleep(LOCK_KEPT_EVERY)
-                    with suppress(StoreUnavailable):
-                        await self._store.extend(key, owner=owner, lifetime=LOCK_LIFETIME)
+        """Keep the lock until the provider has answered, or has not in time: each of its steps is bounded."""
+        while True:
+            await asyncio.sleep(LOCK_KEPT_EVERY)
+            with suppress(StoreUnavailable):
+                await self._store.extend(key, owner=owner, lifetime=LOCK_LIFETIME)
 
     async def _second_look(self, handle: Handle, owner: bytes, look: _Look, refused: GrantRefused) -> Outcome:
         """What a refusal means: another replica was quicker, or is at it, or the provider has ended this sign-in."""

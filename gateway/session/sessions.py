@@ -16,6 +16,7 @@ from gateway.session.found import Absent, Found
 from gateway.session.grant import grant_at_login
 from gateway.session.handle import Handle, hashed, new_handle
 from gateway.session.index import SessionIndex
+from gateway.session.joined import Joined
 from gateway.session.lifecycle import TOUCH_FRACTION, touch_due
 from gateway.session.login import CLOCK_SKEW
 from gateway.session.notes import Notes
@@ -63,6 +64,7 @@ class Sessions:
     ) -> None:
         self._keyring = keyring
         self._store = store
+        self._token_reads = Joined(store.tokens)
         self._lifetimes = lifetimes
         self._clock = clock
         self._randomness = randomness
@@ -129,6 +131,11 @@ class Sessions:
         """Have the grant of a session that is in use renewed, if that is due; returns at once. ``found`` may be an old copy."""
         if self._refresher is not None and self._clock() >= found.due_at:
             self._refresher.due(found)
+
+    def try_again(self) -> None:
+        """Have grants renewed at their next use, whatever failed: the configuration may have mended it."""
+        if self._refresher is not None:
+            self._refresher.try_again()
 
     async def renewed(self, found: Found) -> Found | Absent:
         """The session with a newer grant, or whatever became of it. Waits for the provider, within bounds.
@@ -237,9 +244,11 @@ class Sessions:
             return kept
         reading = self._cache.begin_reading(handle.key)
         try:
-            sealed = await self._store.tokens(handle.key)
+            sealed = await self._token_reads.of(handle.key, reading)
             tokens = open_tokens(handle, sealed)
-            if tokens is not None:
+            if tokens is None and self._refresher is not None:
+                self._refresher.look(handle)
+            elif tokens is not None:
                 self._cache.keep_tokens(handle.key, tokens, octets=len(sealed or b""), reading=reading)
         finally:
             self._cache.end_reading(handle.key, reading)

@@ -45,6 +45,7 @@ SHELLS = {
     "session/index.py": "lists and ends sessions in the store",
     "session/refreshing.py": "waits for renewals, and lets others wait",
     "session/renewal.py": "asks the provider, writes to the store",
+    "session/joined.py": "waits for reads of the store",
     "session/grant_write.py": "writes to the store, over its outages",
     "session/notes.py": "writes to the store beside the requests",
     "session/store": "Redis and memory",

@@ -77,18 +77,20 @@ async def test_a_read_under_a_key_that_goes_meanwhile_is_not_kept(world: World, 
 
 async def test_a_read_that_is_given_up_leaves_nothing_behind(world: World, provider: FakeProvider):
     cookies, _ = await begin(world.sessions, provider)
-    reading, _ = await world.held_up(world.sessions.find(cookies, NAMES))
+    reading, goes = await world.held_up(world.sessions.find(cookies, NAMES))
     reading.cancel()
     await asyncio.wait({reading})
     assert not world.sessions._cache._reading
+    goes.set()
 
 
 async def test_many_reads_at_once_keep_one_copy(world: World, provider: FakeProvider):
     cookies, begun = await begin(world.sessions, provider)
-    held = [await world.held_up(world.sessions.find(cookies, NAMES)) for _ in range(5)]
-    for task, goes in held:
-        goes.set()
-        assert await task == begun
+    first, goes = await world.held_up(world.sessions.find(cookies, NAMES))
+    others = [asyncio.ensure_future(world.sessions.find(cookies, NAMES)) for _ in range(4)]
+    await asyncio.sleep(0)
+    goes.set()
+    assert await asyncio.gather(first, *others) == [begun] * 5
     assert world.sessions.cached(cookies, NAMES) == begun
     assert not world.sessions._cache._reading
 

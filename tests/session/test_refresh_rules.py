@@ -165,28 +165,32 @@ def test_a_provider_that_fails_is_left_alone_then_asked_by_one_then_by_all():
     assert pause.left(0) == 0
     for _ in range(24):  # all at once, before it was known to fail
         pause.enter()
-    for _ in range(24):
-        pause.leave(well=False, now=0, chance=1.0)
+    for each in range(24):
+        pause.leave(str(each), well=False, now=0, chance=1.0)
     assert pause.left(0) == FIRST_REST, "they count as one"
     assert pause.left(2) == 0
     pause.enter()
     assert pause.left(2) > 0, "one is asking"
-    pause.leave(well=False, now=2, chance=1.0)
+    pause.leave("one", well=False, now=2, chance=1.0)
     assert pause.left(2) == 2 * FIRST_REST
     pause.enter()
-    pause.leave(well=None, now=6, chance=1.0)
+    pause.leave("one", well=None, now=6, chance=1.0)
     assert pause.left(6) == 0, "it was not asked after all"
     pause.enter()
-    pause.leave(well=True, now=6, chance=1.0)
+    pause.leave("one", well=True, now=6, chance=1.0)
     pause.enter()
     assert pause.left(6) == 0, "all may again"
 
 
-def test_a_provider_is_left_alone_for_as_long_as_it_asks():
+def test_a_provider_is_left_alone_for_as_long_as_it_asks_when_it_fails_a_second_session():
     pause = ProviderPause()
+    for now in (0, 10, 20):
+        pause.enter()
+        pause.leave("one", well=False, now=now, chance=1.0, asked=100)
+        assert pause.left(now) == FIRST_REST, "it may have meant one user, however often"
     pause.enter()
-    pause.leave(well=False, now=0, chance=0.0, asked=100)
-    assert pause.left(99) == 1
+    pause.leave("other", well=False, now=30, chance=0.0, asked=100)
+    assert pause.left(129) == 1
 
 
 def test_the_facts_of_a_login(provider: FakeProvider):

@@ -75,6 +75,10 @@ class Line:
         await self._wait()
         return stored
 
+    async def tokens(self, key: str) -> bytes | None:
+        self._reach()
+        return await self.store.tokens(key)
+
     async def create(self, new: NewSession, *, replaces: tuple[str, ...]) -> tuple[bytes, ...]:
         self._reach()
         await self._wait()
