@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import sys
+import termios
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
@@ -137,11 +139,17 @@ class Splice:
                     self._owner.all_given()
                     return
         except BlockingIOError:
-            pass
+            if self._reading and turn == _TURN:
+                # The source was said to hold something, and nothing comes: urgent data (RFC 9293 section 3.8.5) has us look for ever.
+                self._give_up()
+                return
         except (OSError, EOFError):
             self._give_up()
             return
         self._keep_pipe()
+        if turn <= 0:
+            # Registered anew: uvloop tells of a broken connection once.
+            self._stop_waiting()
         self._wait(writing=self._waiting > 0)
 
     def _take(self) -> int:
@@ -174,7 +182,8 @@ class Splice:
         """Give an empty pipe back."""
         if self._pipe is None or self._waiting:
             return
-        if len(_here.spare) < _SPARES:
+        # The kernel's word on it counts: what one body left in it would be another's.
+        if len(_here.spare) < _SPARES and _holds(self._pipe) == 0:
             _here.spare.append(self._pipe)
         else:
             for end in self._pipe:
@@ -184,6 +193,12 @@ class Splice:
     def _wait(self, *, writing: bool) -> None:
         if self._source < 0:
             return
+        try:
+            self._look_out(writing=writing)
+        except OSError:  # the kernel has no more room for descriptors to be watched
+            self._give_up()
+
+    def _look_out(self, *, writing: bool) -> None:
         if writing and not self._writing:
             self._stop_waiting()
             self._loop.add_writer(self._sink, self._flow)
@@ -199,6 +214,11 @@ class Splice:
         if self._writing:
             self._loop.remove_writer(self._sink)
         self._reading = self._writing = False
+
+
+def _holds(pipe: tuple[int, int]) -> int:
+    """Bytes in a pipe."""
+    return int.from_bytes(fcntl.ioctl(pipe[0], termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _is_plain(transport: asyncio.BaseTransport) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import random
+import socket
 import ssl
 from pathlib import Path
 
@@ -124,6 +125,27 @@ async def test_what_follows_a_long_body_is_the_next_request(world, passages, cho
     assert got == [body(seed=1), b"", body(seed=2)]
     assert len(passages) == 2
     assert b"GET /second HTTP/1.1\r\nHost: a\r\n" in upstream.received
+
+
+async def test_urgent_data_turns_no_wheel(world, passages):
+    """splice(2) stops at it and epoll goes on telling of it: the rest of the body is copied."""
+    got = []
+    gateway, _ = await world(keeping(got))
+    client = await gateway.client()
+    sent = body()
+    await client.send(put(SIZE) + sent[:1_000_000])
+    async with asyncio.timeout(PATIENCE):
+        while not (passages and passages[0]._left < SIZE - 500_000):
+            await asyncio.sleep(0)
+    with socket.socket(fileno=os.dup(client.writer.get_extra_info("socket").fileno())) as raw:
+        raw.send(b"!", socket.MSG_OOB)
+    await client.send(sent[1_000_000 : 1_000_000 + 50])
+    async with asyncio.timeout(PATIENCE):
+        while splice._here.open:
+            await asyncio.sleep(0)
+    await client.send(sent[1_000_000 + 50 :])
+    assert (await client.head()).startswith(b"HTTP/1.1 200 OK")
+    assert got == [sent]
 
 
 @pytest.mark.parametrize("follows", [b"nonsense\r\n\r\n", b"\0", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"])
