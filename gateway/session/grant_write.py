@@ -15,8 +15,6 @@ from gateway.session.store.protocol import UnknownToReplicas
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from gateway.session.store.protocol import SessionStore
 
 WRITE_FOR: Final = 16.0
@@ -31,11 +29,16 @@ log = logs.get("session")
 
 
 class GrantWrite:
-    """Writes to ``store``; ``spawn`` sees work through beside everything else."""
+    """Writes to ``store``."""
 
-    def __init__(self, store: SessionStore, spawn: Callable[[Coroutine[object, object, None]], None]) -> None:
+    def __init__(self, store: SessionStore) -> None:
         self._store = store
-        self._spawn = spawn
+        self._keeping: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """Wait for no replica any longer: no stop is held up by one."""
+        for task in self._keeping:
+            task.cancel()
 
     async def write(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
         """As ``SessionStore.replace``, but it outlasts an outage.
@@ -50,7 +53,9 @@ class GrantWrite:
                 return await self._store.replace(key, record=record, tokens=tokens, fence=fence)
             except UnknownToReplicas:
                 # It is there, and everybody may use it; it may only not outlast this server.
-                self._spawn(self._kept(key, record=record, tokens=tokens, fence=fence))
+                task = loop.create_task(self._kept(key, record=record, tokens=tokens, fence=fence))
+                self._keeping.add(task)
+                task.add_done_callback(self._keeping.discard)
                 return True
             except StoreUnavailable as failure:
                 if loop.time() >= until:

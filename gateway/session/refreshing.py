@@ -74,7 +74,6 @@ def open_refresher(  # noqa: PLR0913 - all that it takes, put together by ``Sess
         wanted=renewing.wanted,
         end=end,
         forget=cache.forget,
-        spawn=renewing.spawn,
         clock=clock,
         randomness=randomness,
     )
@@ -174,6 +173,7 @@ class Refresher:
     def close(self) -> None:
         """Begin nothing any more; what has begun is for ``spawn`` to see through."""
         self._closed = True
+        self._renewal.close()
 
     def _begin(self, handle: Handle) -> _Run | None:
         if self._closed or len(self._running) >= MOST_RUNNING:

@@ -30,7 +30,7 @@ from gateway.session.store.protocol import UnknownToReplicas
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from gateway.oidc.provider import Provider, Refreshed
     from gateway.oidc.token_response import Tokens
@@ -74,7 +74,7 @@ class _Look:
 
 
 class Renewal:
-    """How the grants of sessions are renewed. ``end`` destroys a session, ``spawn`` sees work through beside everything else."""
+    """How the grants of sessions are renewed. ``end`` destroys a session."""
 
     def __init__(  # noqa: PLR0913 - its parts, and what tests put in the place of time and chance
         self,
@@ -85,12 +85,11 @@ class Renewal:
         wanted: frozenset[str],
         end: Callable[[Handle], Awaitable[object]],
         forget: Callable[[str], None],
-        spawn: Callable[[Coroutine[object, object, None]], None],
         clock: Callable[[], float],
         randomness: Callable[[int], bytes],
     ) -> None:
         self._store = store
-        self._write = GrantWrite(store, spawn)
+        self._write = GrantWrite(store)
         self._provider = provider
         self._rules = rules
         self._wanted = wanted
@@ -104,6 +103,10 @@ class Renewal:
     def patience(self) -> float:
         """Seconds after which an attempt is over, or the lock of one that was killed."""
         return max(LOCK_LIFETIME, self._provider.settings.total_timeout) + 2
+
+    def close(self) -> None:
+        """Let go of what has only to be made safer."""
+        self._write.close()
 
     def chance(self) -> float:
         """A number from 0 to 1 that nobody can tell."""

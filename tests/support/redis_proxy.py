@@ -1,4 +1,4 @@
-"""A TCP proxy before a Redis that a test can hold back: the answers to commands, or what the server says unasked, each by itself."""
+"""A TCP proxy before a Redis that a test can cut, slow down, or hold back: the answers to commands, or what the server says unasked."""
 
 from __future__ import annotations
 
@@ -26,13 +26,30 @@ class RedisProxy:
     answers: asyncio.Event = field(default_factory=_flowing)
     pushes: asyncio.Event = field(default_factory=_flowing)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    delay: float = 0.0
+    """Seconds by which every answer comes late."""
+    up: bool = True
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def cut(self) -> None:
+        """End every connection and take no other until ``mend``."""
+        self.up = False
+        for writer in self.writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self.up = True
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gate, ours = self.answers, self.asked
+        if not self.up:
+            writer.transport.abort()
+            return
         try:
             backend_reader, backend_writer = await asyncio.open_connection("127.0.0.1", self.backend_port)
         except OSError:
@@ -54,11 +71,15 @@ class RedisProxy:
             try:
                 while data := await backend_reader.read(65536):
                     await gate.wait()
+                    await asyncio.sleep(self.delay)
                     writer.write(data)
             finally:
                 writer.close()
 
+        ends = {writer, backend_writer}
+        self.writers |= ends
         await asyncio.gather(questions(), answers(), return_exceptions=True)
+        self.writers -= ends
 
 
 @asynccontextmanager

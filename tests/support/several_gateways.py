@@ -139,12 +139,19 @@ async def several(
     clock_skew: str = "1s",
     session: dict[str, Any] | None = None,
     server: dict[str, Any] | None = None,
+    admin: dict[str, Any] | None = None,
     environs: Sequence[Mapping[str, str]] = (),
+    store: Any = None,
+    ways: Sequence[str] = (),
 ) -> AsyncIterator[Several]:
-    """So many gateways; ``environs`` are what the processes find in their environment besides, in order."""
+    """So many gateways; ``environs`` are what the processes find in their environment besides, in order.
+
+    ``store`` is a server, or what knows which one is the primary (``url``, ``command``), and is left as it is; ``ways`` are the addresses
+    under which the gateways know it, in order.
+    """
     async with AsyncExitStack() as stack:
         op = await stack.enter_async_context(HostileProvider(expires_in=SHORT))
-        store = await stack.enter_async_context(redis_server())
+        store = store or await stack.enter_async_context(redis_server())
         app = await stack.enter_async_context(mirror_app())
         key = new_key_file(folder)
         houses = []
@@ -157,7 +164,7 @@ async def several(
                     issuer=op.issuer,
                     client_id=op.client_id,
                     client_secret=op.client_secret,
-                    store=store.url,
+                    store=ways[index] if ways else store.url,
                     upstream=app.url,
                     key_files=[key],
                     environ=dict(environs[index]) if index < len(environs) else None,
@@ -169,6 +176,7 @@ async def several(
                         "clock_skew": clock_skew,
                     },
                     session=session or {},
+                    admin=admin or {},
                     routes=[
                         {"path": "/", "upstream": app.url},
                         {
