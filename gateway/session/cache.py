@@ -27,7 +27,7 @@ MAX_OCTETS: Final = 16 * 1024 * 1024
 SETTLING: Final = 1.0
 """Seconds that a store which has come back is left to those who have a grant to write: their pauses are shorter."""
 LONGEST_UNSETTLED: Final = 30.0
-"""Seconds of an outage after which nobody has a grant to write any more: as long as a refresh and the attempts to write it take."""
+"""Seconds of an outage for which others are waited for: longer than a usual refresh and the attempts to write it take."""
 SILENCE: Final = 2.0
 """Seconds without an answer after which changes count as untold, whatever the connection looks like."""
 
