@@ -333,7 +333,8 @@ def test_an_address_that_is_taken_is_one_line_and_1(tmp_path: Path, workers: int
             key_files=[new_key_file(tmp_path)],
             store="redis://127.0.0.1:9/0",
             upstream="http://127.0.0.1:9",
-            server={"workers": workers},
+            # A shorter grace than a refresh may take would be a second line: a warning.
+            server={"workers": workers, "shutdown_grace": "30s"},
         )
         path = tmp_path / "gateway.yaml"
         path.write_text(yaml.safe_dump(settings))
