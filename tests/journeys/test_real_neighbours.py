@@ -298,8 +298,8 @@ async def test_a_websocket_goes_through(chain: Chain, client: aiohttp.ClientSess
         assert await socket.receive_bytes(timeout=PATIENCE) == binary
         await socket.ping()
         await socket.send_str("bye")
-        assert (await socket.receive(timeout=PATIENCE)).type is aiohttp.WSMsgType.CLOSE
-        assert socket.close_code == 4001
+        told = await socket.receive(timeout=PATIENCE)
+        assert (told.type, told.data) == (aiohttp.WSMsgType.CLOSE, 4001)
     await until(lambda: chain.app.open["socket"] == 0)
 
 
