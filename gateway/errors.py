@@ -78,7 +78,7 @@ class GatewayError(Exception):
     public: ClassVar[str]
     way_on: ClassVar[WayOn] = WayOn.NONE
     retry_after: int | None = None
-    """Seconds, for the Retry-After header."""
+    """Seconds, for the Retry-After header; who knows better sets it on the failure."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -311,11 +311,7 @@ class ProviderUnavailable(ProviderFailed):
     code = "provider_unavailable"
     public = "Your sign-in provider cannot be reached at the moment. Please try again shortly."
     retry_after = 5
-
-    def __init__(self, detail: str, *, asked_wait: float = 0.0) -> None:
-        super().__init__(detail)
-        self.asked_wait = asked_wait
-        """Seconds that the provider wants to be left alone for; 0 when it did not say."""
+    asked_wait: float = 0.0  # seconds that the provider wants to be left alone for; 0 when it did not say
 
 
 class RefreshUnavailable(ProviderFailed):
@@ -326,10 +322,6 @@ class RefreshUnavailable(ProviderFailed):
     public = "Your sign-in has to be renewed, and that is not possible at the moment. You are still signed in; please try again shortly."
     way_on = WayOn.RETRY
     retry_after = 5
-
-    def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after = RefreshUnavailable.retry_after if retry_after is None else retry_after
 
 
 class StoreUnavailable(GatewayError):

@@ -142,7 +142,9 @@ def _refusal(
 ) -> Exception:
     if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
         wait = asked_wait(retry_after, longest=LONGEST_WAIT)
-        return ProviderUnavailable(f"provider {provider}: the token endpoint answered {status}", asked_wait=wait)
+        failure = ProviderUnavailable(f"provider {provider}: the token endpoint answered {status}")
+        failure.asked_wait = wait
+        return failure
     error = document.get("error") if document is not None else None
     code = error if isinstance(error, str) and _ERROR_CODE.match(error) else "no error code"
     if code == "invalid_grant":

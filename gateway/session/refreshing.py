@@ -266,4 +266,6 @@ class Refresher:
 
 
 def _unavailable(detail: str, seconds: float) -> RefreshUnavailable:
-    return RefreshUnavailable(detail, retry_after=max(1, math.ceil(min(seconds, LONGEST_REST))))
+    failure = RefreshUnavailable(detail)
+    failure.retry_after = max(1, math.ceil(min(seconds, LONGEST_REST)))
+    return failure

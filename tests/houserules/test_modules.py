@@ -10,7 +10,7 @@ import pytest
 
 GATEWAY = Path(__file__).parents[2] / "gateway"
 MOST_LINES = 300
-WHOLE = {"errors.py": 440}
+WHOLE = {"errors.py": 400}
 """Modules that are one drawing: the error tree is read as a whole, and splitting it would hide what it shows."""
 NO_ROOM = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc"}
 """A line without a room means a missing room."""
