@@ -128,7 +128,7 @@ class Splice:
         """Move bytes until one of the sockets has to be waited for, or others have their turn."""
         turn = _TURN
         try:
-            while turn > 0 or self._waiting:
+            while turn > 0 or self._waiting or not self._left:
                 if self._waiting:
                     self._give()
                 elif self._left:

@@ -317,6 +317,20 @@ async def test_while_a_passage_writes_any_byte_left_pauses_it_and_after_it_the_u
     assert limits[1] == (16 * 1024, 64 * 1024)
 
 
+async def test_a_body_whose_last_byte_ends_a_turn_waits_for_no_other(world, passages, monkeypatch):
+    """Nothing follows it before its answer is here, and that says whether anything may."""
+    monkeypatch.setattr(splice, "_TURN", 1)
+    got = []
+    gateway, _ = await world(keeping(got))
+    client = await gateway.client()
+    for seed in range(3):
+        await client.send(put(SIZE) + body(seed=seed))
+        assert b"Connection" not in await client.head()
+        assert await client.read(2) == b"ok"
+    assert got == [body(seed=seed) for seed in range(3)]
+    assert len(passages) == 3
+
+
 @pytest.mark.parametrize("size", [passage.WORTH_IT, 300_000, 3 * 2**20 + 1])
 async def test_bodies_of_many_sizes_arrive_whole(world, size):
     got = []
