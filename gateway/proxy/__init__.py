@@ -24,6 +24,7 @@ and ``UpstreamTimeout`` only while nothing has been sent to the caller.
                              │              └─ splice     by the kernel alone, where both sides are plain TCP
                              ├─ answer_headers            pure: the head that the caller gets
                              ├─ downstream                the caller's connection: one write where one will do
+                             ├─ delivery                  the rest of a long answer of known length, from socket to socket, by splice too
                              ├─ upgrades, websocket       pure: which upgrade passes, and whether the application really made it
                              ├─ tunnel.Tunnel             bytes both ways after a 101
                              │    └─ websocket_frames     pure: where frames end, so that a last one can be put between two

@@ -94,6 +94,16 @@ class AnswerReader:
             self.surplus = chunks.surplus
         return data
 
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come of a body of known length; 0 where its length is not known."""
+        return 0 if self.complete else self._remaining
+
+    def passed(self, count: int) -> None:
+        """The next ``count`` bytes of what is ``left`` went another way."""
+        self._remaining -= count
+        self.complete = not self._remaining
+
     def end(self, *, orderly: bool) -> None:
         """The connection ended. Raises UpstreamFailed unless that, in an orderly way, is how this answer ends."""
         if self.head is None:

@@ -50,7 +50,6 @@ class UpstreamConnection(FlowControlled):
         self.uses = 0
         self._poll: select.poll | None = None
         self._state = _IDLE
-        self._waiter: asyncio.Future[None] | None = None
         self._failure: GatewayError | None = None
         self._lost = False
         self._surplus = False
@@ -120,8 +119,21 @@ class UpstreamConnection(FlowControlled):
         self._take = take
         self._broken = broken
 
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come of a body of known length; 0 where there is none."""
+        return self._reader.left if self._state is _BODY and self._reader is not None else 0
+
+    def passed(self, count: int) -> None:
+        """The next ``count`` bytes of what is ``left`` were read by somebody else. After the last ones, ``flow`` ends the exchange."""
+        assert self._reader is not None
+        self._reader.passed(count)
+        self.progressed()
+
     def flow(self, *, behind: bool) -> None:
         """Begin to pour: read on unless the caller is ``behind`` already."""
+        if self._state is _BODY and self._reader is not None and self._reader.complete:
+            self._end()
         if behind:
             self.hold()
         elif self._held:
@@ -284,17 +296,3 @@ class UpstreamConnection(FlowControlled):
                 self.fail(failure)
             else:
                 self._end()
-
-    # waiting
-
-    async def _wake(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    @staticmethod
-    def _set(waiter: asyncio.Future[None] | None) -> None:
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)

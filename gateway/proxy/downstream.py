@@ -17,6 +17,8 @@ from typing_extensions import override
 from gateway.proxy.framing import LAST_CHUNK, Delimiter, chunk
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp.abc import AbstractStreamWriter
 
     from gateway.proxy.framing import Framing
@@ -113,6 +115,23 @@ class Downstream:
     def behind(self) -> bool:
         """Whether more is buffered than the high-water mark of the caller's connection."""
         return self.gone or self._request.protocol.writing_paused
+
+    @property
+    def lent(self) -> asyncio.Transport | None:
+        """The transport, for whoever leads bytes around it while it is ``emptied``; None when it is closed or closing."""
+        return None if self.gone else self._transport
+
+    async def emptied(self) -> bool:
+        """Wait until everything that was written is the kernel's; False when the caller left instead."""
+        transport = self.lent
+        if transport is None:
+            return False
+        transport.set_write_buffer_limits(0)
+        try:
+            return await self.drain()
+        finally:
+            if not transport.is_closing():
+                transport.set_write_buffer_limits()
 
     async def drain(self) -> bool:
         """Wait until the caller has caught up; False when it left instead."""

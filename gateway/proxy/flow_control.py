@@ -30,6 +30,7 @@ class FlowControlled(asyncio.Protocol):
         self._held = False
         self._write_paused = False
         self._write_waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._feeder: Feeder | None = None
         self._encrypts = False
 
@@ -66,8 +67,8 @@ class FlowControlled(asyncio.Protocol):
                 transport.set_write_buffer_limits(None if feeder is None else 0)
 
     @property
-    def fed(self) -> asyncio.Transport | None:
-        """The transport, for a feeder that leads bytes around it while nothing waits in it; None when it is closed or closing."""
+    def lent(self) -> asyncio.Transport | None:
+        """The transport, for whoever leads bytes around it; None when it is closed or closing."""
         return None if self.gone else self._transport
 
     def progressed(self) -> None:
@@ -127,7 +128,20 @@ class FlowControlled(asyncio.Protocol):
     @override
     def resume_writing(self) -> None:
         self._write_paused = False
-        if self._write_waiter is not None and not self._write_waiter.done():
-            self._write_waiter.set_result(None)
+        self._set(self._write_waiter)
         if self._feeder is not None:
             self._feeder.caught_up()
+
+    # waiting for what is read
+
+    async def _wake(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    @staticmethod
+    def _set(waiter: asyncio.Future[None] | None) -> None:
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

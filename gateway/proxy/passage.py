@@ -81,7 +81,7 @@ class Passage(asyncio.BufferedProtocol):
         self._transport.set_protocol(self)
         self._connection.feed_from(self)
         if self._left >= _WORTH_SPLICING:
-            self._splice = Splice.between(self, self._transport, self._connection.fed, self._left, self._loop)
+            self._splice = Splice.between(self, self._transport, self._connection.lent, self._left, self._loop)
         self._read_on()
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, UpstreamFailed
 from gateway.proxy.answer_headers import response_head
+from gateway.proxy.delivery import deliver
 from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.exchange import Sent
 from gateway.proxy.framing import Delimiter
@@ -160,8 +161,10 @@ async def _relay_rest(
 async def _pour(connection: UpstreamConnection, downstream: Downstream) -> bool:
     """Let the rest of the body flow, as fast as the caller reads; False when it broke off, on either side."""
     connection.pour_into(downstream.take, broken=downstream.abort)
-    connection.flow(behind=downstream.behind)
     try:
+        await deliver(connection, downstream)
+        connection.pour_into(downstream.take, broken=downstream.abort)
+        connection.flow(behind=downstream.behind)
         while not await connection.flowed():
             if not await downstream.drain():
                 return False

@@ -85,8 +85,8 @@ class Splice:
     def between(
         cls, owner: Spliced, source: asyncio.BaseTransport, sink: asyncio.BaseTransport | None, left: int, loop: asyncio.AbstractEventLoop
     ) -> Splice | None:
-        """Between two transports that leave their sockets alone for that time; None where it cannot be."""
-        if not _POSSIBLE or _here.open >= MOST or sink is None or not (_is_plain(source) and _is_plain(sink)):
+        """Between two transports that neither read the one nor write the other for that time; None where it cannot be."""
+        if not _POSSIBLE or _here.open >= MOST or sink is None or not (is_plain(source) and is_plain(sink)):
             return None
         taken = -1
         try:
@@ -221,7 +221,7 @@ def _holds(pipe: tuple[int, int]) -> int:
     return int.from_bytes(fcntl.ioctl(pipe[0], termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def _is_plain(transport: asyncio.BaseTransport) -> bool:
+def is_plain(transport: asyncio.BaseTransport) -> bool:
     """Whether what is on the wire is what is written: TCP without TLS."""
     sock = transport.get_extra_info("socket")
     return (

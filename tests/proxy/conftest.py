@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
 import ipaddress
+import os
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.errors import GatewayError
+from gateway.proxy import splice
 from gateway.proxy.caller_connection import CallerConnection
 from gateway.proxy.connector import Upstream
 from gateway.proxy.headers import HeaderRules, fold
@@ -211,6 +214,33 @@ async def world():
 def gateway_for():
     """``async with gateway_for(url, timeouts=..., tls=...) as gateway``."""
     return _gateway
+
+
+@pytest.fixture(params=[True, False], ids=["spliced", "copied"])
+def by_splice(request, monkeypatch):
+    """Whether the kernel moves the bytes by itself; at the end nothing is left of that but a few empty pipes."""
+    monkeypatch.setattr(splice, "_POSSIBLE", request.param)
+    yield request.param
+    assert splice._here.open == 0
+    assert len(splice._here.spare) <= 4
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """``failing(call)``: that call of os.splice fails, and every later one."""
+    real, calls = os.splice, []
+
+    def fail_from(first):
+        def refuse(source, sink, count, **options):
+            calls.append(count)
+            if len(calls) >= first:
+                raise OSError(errno.EINVAL, "refused")
+            return real(source, sink, count, **options)
+
+        monkeypatch.setattr(os, "splice", refuse)
+        return calls
+
+    return fail_from
 
 
 @pytest.fixture(scope="module")

@@ -20,15 +20,7 @@ from tests.support.raw_upstream import PATIENCE, raw_upstream
 SIZE = 6_000_000
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CLOSING = b"Connection: close\r\n"
-
-
-@pytest.fixture(autouse=True, params=[True, False], ids=["spliced", "copied"])
-def by_splice(request, monkeypatch):
-    """Whether the kernel moves the bytes by itself; at the end nothing is left of that but a few empty pipes."""
-    monkeypatch.setattr(splice, "_POSSIBLE", request.param)
-    yield request.param
-    assert splice._here.open == 0
-    assert len(splice._here.spare) <= 4
+pytestmark = pytest.mark.usefixtures("by_splice")
 
 
 @pytest.fixture
@@ -365,23 +357,6 @@ async def test_who_ends_an_upload_resets_it_and_no_descriptor_keeps_it_open(worl
 
 class TestWithoutSplice:
     """What the kernel refuses is copied, with no byte lost and none twice."""
-
-    @pytest.fixture
-    def failing(self, monkeypatch):
-        """``failing(call)``: that call of os.splice fails, and every later one."""
-        real, calls = os.splice, []
-
-        def fail_from(first):
-            def refuse(source, sink, count, **options):
-                calls.append(count)
-                if len(calls) >= first:
-                    raise OSError(errno.EINVAL, "refused")
-                return real(source, sink, count, **options)
-
-            monkeypatch.setattr(os, "splice", refuse)
-            return calls
-
-        return fail_from
 
     @pytest.mark.parametrize("first", [1, 2, 3, 6])
     async def test_a_splice_that_fails_is_gone_on_with_by_copies(self, world, by_splice, failing, first):
