@@ -7,6 +7,7 @@ It starts while the provider and the store are down and says so at ``/readyz``. 
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -65,6 +66,9 @@ async def serve(  # noqa: PLR0913 - what differs between a process alone and one
     loop = asyncio.get_running_loop()
     beating = asyncio.ensure_future(_beat(notifier))
     async with running(settings, sockets=sockets, stop=stop) as parts:
+        # What is there now stays: a collector that walks all of it again and again holds up every request for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.ask)
         if reload is not None:
