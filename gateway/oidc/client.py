@@ -63,6 +63,7 @@ class BackChannel:
         self._total_timeout = settings.total_timeout
         self._ca_file = settings.ca_file
         self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
         self._closed = False
         self._places = asyncio.Semaphore(MAX_CONCURRENT)
         self._waiting = 0
@@ -117,7 +118,7 @@ class BackChannel:
         body = None if request is None else urlencode(request.form).encode("ascii")
         try:
             async with asyncio.timeout(self._total_timeout if total_timeout is None else total_timeout), self._place():
-                session = self._open()
+                session = await self._open()
                 async with session.request(method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False) as response:
                     try:
                         if response.status in _REDIRECTS:
@@ -172,19 +173,25 @@ class BackChannel:
         finally:
             self._places.release()
 
-    def _open(self) -> aiohttp.ClientSession:
-        """The session, made in the running loop at the first exchange."""
-        if self._closed:
-            raise ProviderUnavailable(f"provider {self._provider}: the back channel is closed")
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls(), force_close=True, limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout, sock_connect=self._connect_timeout),
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "authcode-gateway"},
-                trust_env=False,
-                auto_decompress=False,
-            )
+    async def _open(self) -> aiohttp.ClientSession:
+        """The session, made in the running loop at the first exchange.
+
+        The authorities that are trusted are read beside the loop: they take tens of milliseconds, in which nobody else would be answered.
+        """
+        async with self._opening:
+            tls = await asyncio.to_thread(self._tls) if self._session is None and not self._closed else None
+            if self._closed:
+                raise ProviderUnavailable(f"provider {self._provider}: the back channel is closed")
+            if tls is not None:
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=tls, force_close=True, limit=0),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout, sock_connect=self._connect_timeout),
+                    headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "authcode-gateway"},
+                    trust_env=False,
+                    auto_decompress=False,
+                )
+        assert self._session is not None
         return self._session
 
     def _tls(self) -> ssl.SSLContext:

@@ -6,7 +6,9 @@ import asyncio
 import datetime as dt
 import gzip
 import ipaddress
+import os
 import ssl
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -179,6 +181,44 @@ async def test_tk_01_a_name_that_does_not_exist():
         with pytest.raises(ProviderFailed):
             await channel.get_json("https://no-such-host.invalid/", "metadata document")
         await channel.close()
+
+
+async def test_nobody_is_held_up_while_authorities_are_read(tmp_path: Path):
+    """They come from a pipe here, which says nothing before the loop has turned: read within the loop, they would stop it."""
+    pipe, turned, passed = tmp_path / "ca.pem", threading.Event(), []
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("w") as authorities:
+            passed.append(turned.wait(10))
+            authorities.write("none that can be read")
+
+    writing = threading.Thread(target=write)
+    async with FakeProvider() as op:
+        channel = BackChannel(op.settings(ca_file=str(pipe)))
+        asking = asyncio.create_task(channel.get_json(op.issuer, "metadata document"))
+        await asyncio.sleep(0)
+        writing.start()
+        asyncio.get_running_loop().call_soon(turned.set)
+        with pytest.raises(ProviderFailed, match="ca_file"):
+            await asking
+        await channel.close()
+    writing.join()
+    assert passed == [True]
+
+
+async def test_what_is_closed_while_it_opens_stays_closed(tmp_path: Path):
+    pipe = tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+    async with FakeProvider() as op:
+        channel = BackChannel(op.settings(ca_file=str(pipe)))
+        asking = asyncio.create_task(channel.get_json(op.issuer, "metadata document"))
+        authorities = await asyncio.to_thread(pipe.open, "w")
+        await channel.close()
+        authorities.write("".join(ssl.DER_cert_to_PEM_cert(one) for one in ssl.create_default_context().get_ca_certs(binary_form=True)[:1]))
+        authorities.close()
+        with pytest.raises(ProviderUnavailable, match="closed"):
+            await asking
 
 
 async def test_a_url_that_no_resolver_takes_is_an_error_like_any_other():
