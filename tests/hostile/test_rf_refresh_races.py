@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from tests.hostile import test_rf_provider_chaos, test_rf_store_chaos
 from tests.support.fake_provider import REMOVED
 from tests.support.hostile_house import PUBLIC, SESSION, every_row_has_its_place
 from tests.support.several_gateways import PATIENCE, TOKEN_ROUTE, Several, access_token, ask, nobody, several, until, user
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-NOT_YET = {
-    "RF-14": "no request is sent twice for what an app answered: its 401 goes to the caller, and tokens are renewed ahead of time",
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -279,6 +276,34 @@ async def test_what_is_open_while_tokens_run_out(pair: Several, ends: bool) -> N
         assert pair.provider.refreshes == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        pytest.param("GET", "", id="RF-14 GET"),
+        pytest.param("POST", "", id="RF-14 POST without a body"),
+        pytest.param("PUT", "once", id="RF-14 PUT with a body"),
+    ],
+)
+async def test_an_app_that_calls_its_token_expired(pair: Several, method: str, body: str) -> None:
+    """Its 401 is the caller's: no request is sent to it twice, no grant is asked for on an app's word, and the session stays."""
+    pair.provider.misbehaviour.expires_in = 3600
+    async with pair.one.browser() as browser:
+        cookie = f"{SESSION}={await pair.one.signed_in(browser)}"
+    app, challenge = pair.one.app, 'Bearer error="invalid_token", error_description="The access token expired"'
+    app.requests.clear()
+    app.status, app.also = 401, {"WWW-Authenticate": challenge}
+    head = f"{method} {TOKEN_ROUTE} HTTP/1.1\r\nHost: app.example\r\nCookie: {cookie}\r\nOrigin: {PUBLIC}\r\nConnection: close\r\n"
+    for house in pair.houses:
+        answer = await house.raw(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        assert (answer.status, answer.header("WWW-Authenticate"), answer.all("Set-Cookie")) == (401, challenge, [])
+        assert json.loads(answer.body)["body"] == body, "the app's own words"
+    assert app.requests == [(method, TOKEN_ROUTE)] * len(pair.houses)
+    assert pair.provider.refresh_requests == []
+    app.status, app.also = 200, {}
+    for house in pair.houses:
+        assert access_token(await ask(house, cookie, TOKEN_ROUTE)) == pair.provider.tokens_issued[-1]["access_token"]
+
+
 async def test_rf_16_clocks_that_differ(tmp_path: Path) -> None:
     """RF-16: the provider's clock is as far ahead as clocks may be; no app gets an access token after its true end."""
     async with several(tmp_path) as pair:
@@ -407,4 +432,5 @@ async def test_a_session_that_follows(tmp_path: Path, follows: str) -> None:
 
 
 async def test_every_row_has_its_place() -> None:
-    every_row_has_its_place("RF", "01 02 04 05 07 08 10 11 13 14 16 17", globals(), NOT_YET)
+    also = (test_rf_provider_chaos, test_rf_store_chaos)
+    every_row_has_its_place("RF", "01 02 04 05 07 08 10 11 13 14 16 17", globals(), {}, also=also)

@@ -131,7 +131,7 @@ async def test_a_store_that_cannot_be_reached_for_longer_than_a_lock_lives(world
 
 
 async def test_a_store_that_is_emptied(world: Chaos) -> None:
-    """RD-07: everybody is signed out, nothing comes back, and what was granted is revoked."""
+    """RD-16, RF-10: everybody is signed out, nothing comes back, and what was granted is revoked."""
     async with world.in_flight() as cookie:
         await world.pair.one.redis.flushall()
     granted = world.pair.provider.tokens_issued[-1]
@@ -145,7 +145,7 @@ async def test_a_store_that_is_emptied(world: Chaos) -> None:
 @pytest.mark.parametrize(
     ("full", "again"),
     [
-        pytest.param(("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), id="RD-09 out of memory"),
+        pytest.param(("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), id="RD-07 out of memory"),
         pytest.param(("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), id="RD-05 read-only"),
     ],
 )
@@ -169,7 +169,7 @@ async def test_a_store_that_takes_no_writes(world: Chaos, full: tuple[str, ...],
 
 
 async def test_a_slow_link(world: Chaos) -> None:
-    """RD-12: every answer of the store comes 0.2 s late, to one of them; nobody asks twice, and nobody is refused."""
+    """RD-04: every answer of the store comes 0.2 s late, to one of them; nobody asks twice, and nobody is refused."""
     cookie = await world.pair.signed_in_and_run_out()
     world.ways[1].delay = 0.2
     try:

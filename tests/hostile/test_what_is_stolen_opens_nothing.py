@@ -103,6 +103,7 @@ def _key_id(blob: bytes) -> bytes | None:
 
 @pytest.mark.parametrize("binary", [pytest.param(binary, id=server_id(binary)) for binary in server_binaries()])
 async def test_it_takes_the_store_and_the_cookie_and_the_keys(tmp_path: Path, binary: Path) -> None:
+    """RD-19, CK-25: nothing opens with any two of them but what operators see."""
     async with (
         redis_server(binary) as store,
         hostile_house(tmp_path, store=store) as house,

@@ -21,6 +21,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -40,7 +41,7 @@ from tests.support.redis_servers import redis_server
 from tests.support.user_agent import NAVIGATION, SECRET_PARAMETERS, Answer, UserAgent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from pathlib import Path
 
     from tests.support.gateway_process import GatewayProcess
@@ -245,7 +246,7 @@ class House:
         await self.redis.flushall()
         self.app.requests.clear()
         self.app.headers.clear()
-        self.app.also, self.app.held = {}, None
+        self.app.also, self.app.held, self.app.status = {}, None, 200
 
     async def keys(self) -> set[str]:
         return {key.decode() for key in await self.redis.keys("*")}
@@ -492,7 +493,7 @@ def rows_tested(namespace: Mapping[str, Any]) -> Counter[str]:
     """The row ids that the tests of a module name: in the ids of their tables, or as the first words of a test's docstring."""
     found: Counter[str] = Counter()
     for name, test in namespace.items():
-        if not name.startswith("test_"):
+        if not name.startswith("test_") or isinstance(test, ModuleType):
             continue
         texts = [(test.__doc__ or "").partition(":")[0]]
         for mark in getattr(test, "pytestmark", []):
@@ -505,10 +506,15 @@ def rows_tested(namespace: Mapping[str, Any]) -> Counter[str]:
     return found
 
 
-def every_row_has_its_place(group: str, numbers: str, namespace: Mapping[str, Any], not_yet: Mapping[str, str]) -> None:
-    """Each row of a group of the corpus is tested, or stands in ``not_yet`` with its reason; and no other row is named."""
+def every_row_has_its_place(
+    group: str, numbers: str, namespace: Mapping[str, Any], not_yet: Mapping[str, str], *, also: Iterable[ModuleType] = ()
+) -> None:
+    """Each row of a group of the corpus is tested, or stands in ``not_yet`` with its reason; and no other row is named.
+
+    ``also`` are other modules that try rows of this group, among those of others.
+    """
     rows = {f"{group}-{number}" for number in numbers.split()}
-    tested = set(rows_tested(namespace))
+    tested = set(rows_tested(namespace)).union(*({row for row in rows_tested(vars(each)) if row.startswith(group)} for each in also))
     placed = tested | set(not_yet)
     assert placed == rows, f"missing: {sorted(rows - placed)}; unknown: {sorted(placed - rows)}"
     assert not tested & set(not_yet), "tested, so it is there"

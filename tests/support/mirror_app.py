@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class MirrorApp:
     """``url`` to put behind a gateway; ``requests`` are the (method, raw target) that arrived, in order.
 
-    ``also`` are headers of its answers beside its own; an answer waits while ``held`` is an event that nobody has set.
+    ``also`` are headers of its answers beside its own, ``status`` theirs; an answer waits while ``held`` is an event that nobody has set.
     """
 
     url: str = ""
@@ -26,6 +26,7 @@ class MirrorApp:
     headers: list[list[tuple[str, str]]] = field(default_factory=list)
     also: dict[str, str] = field(default_factory=dict)
     held: asyncio.Event | None = None
+    status: int = 200
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append((request.method, request.raw_path))
@@ -37,7 +38,8 @@ class MirrorApp:
         seen = {"method": request.method, "target": request.raw_path, "headers": received, "body": body.decode("latin-1")}
         if self.held is not None:
             await self.held.wait()
-        return web.Response(body=json.dumps(seen).encode(), headers={"Content-Type": "application/json", "X-App": "mirror"} | self.also)
+        headers = {"Content-Type": "application/json", "X-App": "mirror"} | self.also
+        return web.Response(status=self.status, body=json.dumps(seen).encode(), headers=headers)
 
     async def _echo(self, request: web.BaseRequest, received: list[tuple[str, str]]) -> web.StreamResponse:
         socket = web.WebSocketResponse()

@@ -1,4 +1,4 @@
-"""A TCP proxy before a Redis that a test can cut, slow down, or hold back: the answers to commands, or what the server says unasked."""
+"""A TCP proxy before a Redis that a test can cut, slow down, have refuse, or hold back: answers to commands, or what is said unasked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import hiredis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,8 +30,13 @@ class RedisProxy:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     delay: float = 0.0
     """Seconds by which every answer comes late."""
+    refuses: bytes | None = None
+    """With what error every command is answered, and none reaches the server."""
     up: bool = True
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    open: int = 0
+    """Connections that clients hold at this moment; ``most`` of them at one time."""
+    most: int = 0
 
     @property
     def url(self) -> str:
@@ -58,13 +65,24 @@ class RedisProxy:
 
         async def questions() -> None:
             nonlocal gate, ours
+            commands = hiredis.Reader()
+            self.open += 1
+            self.most = max(self.most, self.open)
             try:
                 while data := await reader.read(65536):
+                    commands.feed(data)
+                    count = 0
+                    while commands.gets() is not False:
+                        count += 1
+                    if self.refuses is not None:
+                        writer.write(b"-%s\r\n" % self.refuses * count)
+                        continue
                     if b"TRACKING" in data:
                         gate, ours = self.pushes, asyncio.Event()
                     ours.set()
                     backend_writer.write(data)
             finally:
+                self.open -= 1
                 backend_writer.close()
 
         async def answers() -> None:

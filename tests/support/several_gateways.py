@@ -143,11 +143,12 @@ async def several(
     environs: Sequence[Mapping[str, str]] = (),
     store: Any = None,
     ways: Sequence[str] = (),
+    followed: bool = True,
 ) -> AsyncIterator[Several]:
     """So many gateways; ``environs`` are what the processes find in their environment besides, in order.
 
     ``store`` is a server, or what knows which one is the primary (``url``, ``command``), and is left as it is; ``ways`` are the addresses
-    under which the gateways know it, in order.
+    under which the gateways know it, in order. Without ``followed`` it tells them of no changes, and nobody waits for that.
     """
     async with AsyncExitStack() as stack:
         op = await stack.enter_async_context(HostileProvider(expires_in=SHORT))
@@ -189,5 +190,5 @@ async def several(
             )
             houses.append(House(running, op, store, app, public=PUBLIC))
             stack.push_async_callback(houses[-1].close)
-        await until(lambda: all("tracking.up" in house.gateway.log for house in houses))
+        await until(lambda: not followed or all("tracking.up" in house.gateway.log for house in houses))
         yield Several(houses, op)
