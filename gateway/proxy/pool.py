@@ -51,6 +51,8 @@ class Pool:
         self._closed = False
         self.uploads: dict[str, int] = {}
         """How many bodies are still coming, by caller: ``UploadShares`` counts."""
+        self.answers: dict[str, int] = {}
+        """How many answers are still being read, by caller: ``AnswerShares`` counts."""
 
     @property
     def most(self) -> int:

@@ -16,7 +16,7 @@ from gateway.proxy.delivery import deliver
 from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.exchange import Sent
 from gateway.proxy.framing import Delimiter
-from gateway.proxy.held import OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
+from gateway.proxy.held import OpenAnswer, OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
 from gateway.proxy.own_cookies import with_own
 from gateway.proxy.request_body import send_body, whole_body
 from gateway.proxy.request_head import request_head
@@ -176,11 +176,11 @@ async def _pour(connection: UpstreamConnection, downstream: Downstream) -> bool:
     return True
 
 
-def _open_answer(request: web.BaseRequest, downstream: Downstream, answer: AnswerHead) -> OpenExchange:
+def _open_answer(request: web.BaseRequest, downstream: Downstream, answer: AnswerHead) -> OpenAnswer:
     endless = is_event_stream(answer)
     if endless and request.transport is not None:
         watch_for_vanishing(request.transport)
-    return OpenExchange(downstream, request.content, endless=endless)
+    return OpenAnswer(downstream, request.content, endless=endless)
 
 
 def _framing_down(up: Framing, *, http10: bool) -> Framing:

@@ -24,6 +24,7 @@ from gateway.server import refusals
 from gateway.server.application import CHECK, check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.endpoints.auth import auth
+from gateway.server.holding import hold_open
 from gateway.server.login import ask_to_sign_in, send_to_provider
 from gateway.server.peers import client_of, share_of
 from gateway.server.reissuing import reissued
@@ -117,7 +118,7 @@ class Entry:
                 identity=b"" if session is None else await self._identity(session, route),
                 forwarded=rendered_forwarded(site, client, route.path.removesuffix("/") if route.strip_prefix else "", rules),
                 rules=rules,
-                hold=partial(parts.live.hold, session),
+                hold=partial(hold_open, parts, request, upstream, session),
                 tunnels=parts.settings.tunnels[route.index],
                 own_cookie=own_cookie,
             )

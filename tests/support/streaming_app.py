@@ -23,7 +23,13 @@ class StreamingApp:
         self.open: dict[str, int] = {}
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        serve = {"/socket": self._socket, "/events": self._events, "/download": self._download, "/upload": self._upload}.get(request.path)
+        serve = {
+            "/socket": self._socket,
+            "/events": self._events,
+            "/download": self._download,
+            "/flood": self._flood,
+            "/upload": self._upload,
+        }.get(request.path)
         if serve is None:
             return web.Response(text="home")
         self.open[request.path] = self.open.get(request.path, 0) + 1
@@ -53,6 +59,13 @@ class StreamingApp:
         while True:
             await response.write(bytes(1024))
             await asyncio.sleep(0.2)
+
+    async def _flood(self, request: web.BaseRequest) -> web.StreamResponse:
+        """As much as anybody reads; in chunks where it is asked to."""
+        response = web.StreamResponse(headers={} if request.query_string else {"Content-Length": str(LENGTH)})
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(65536))
 
     async def _upload(self, request: web.BaseRequest) -> web.StreamResponse:
         async for _ in request.content.iter_any():
