@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import StoreUnavailable
-from gateway.session.store.memory import MemoryStore
-from gateway.session.store.protocol import NewSession
+from gateway.session.store.memory import MAX_OCTETS, MAX_SESSIONS, MemoryStore
+from gateway.session.store.memory_shelf import RESERVE, octets_of
+from gateway.session.store.protocol import MAX_CARD, MAX_VALUE, NewSession
 
 if TYPE_CHECKING:
     from tests.session.conftest import Clock
@@ -80,6 +81,71 @@ async def test_sessions_at_their_end_make_room(clock: Clock):
         await store.create(new(1), replaces=())
     clock.now += 1
     await store.create(new(1), replaces=())
+
+
+SMALL = len("0rt")
+
+
+async def test_full_by_octets_it_takes_no_login_and_drops_nobody(clock: Clock):
+    """An eighth is left to those who are signed in."""
+    store = MemoryStore(clock=clock, max_octets=800)
+    big = replace(new(0), tokens=b"t" * (700 - 2 * SMALL))
+    await store.create(big, replaces=())
+    await store.create(new(1), replaces=())
+    with pytest.raises(StoreUnavailable):
+        await store.create(replace(new(2), card=b"card"), replaces=())
+    assert [(await store.read(f"{number}")).record for number in range(3)] == [b"r", b"r", None]
+    assert await store.tokens("0") == big.tokens
+    assert await store.replace("1", record=b"r", tokens=b"t" * 90, fence=b"t"), "what is renewed may grow"
+    with pytest.raises(StoreUnavailable):
+        await store.replace("1", record=b"r", tokens=b"t" * 200, fence=b"t" * 90)
+    assert await store.tokens("1") == b"t" * 90
+    await store.end("0")
+    assert await store.replace("1", record=b"r", tokens=b"t" * 200, fence=b"t" * 90)
+    await store.create(replace(new(2), card=b"card"), replaces=())
+
+
+async def test_a_large_session_that_replaces_a_large_one_fits(clock: Clock):
+    store = MemoryStore(clock=clock, max_octets=800)
+    for number in range(5):
+        await store.create(replace(new(number), tokens=b"t" * 600), replaces=(f"{number - 1}",))
+    assert [(await store.read(f"{number}")).record for number in (3, 4)] == [None, b"r"]
+
+
+async def test_idle_sessions_make_room_by_their_octets(clock: Clock):
+    store = MemoryStore(clock=clock, max_octets=800)
+    await store.create(replace(new(0), tokens=b"t" * 600), replaces=())
+    clock.now += 600
+    assert await store.replace("0", record=b"r", tokens=b"t" * 700, fence=b"t" * 600), "there is room"
+    assert not await store.replace("0", record=b"r", tokens=b"t" * 900, fence=b"t" * 700), "nobody uses it"
+    assert (await store.read("0")).record is None
+    await store.create(replace(new(1), tokens=b"t" * 600), replaces=())
+
+
+async def test_tokens_that_ends_left_are_bounded_too(clock: Clock):
+    store = MemoryStore(clock=clock, max_fleeting_octets=800)
+    for number in range(3):
+        await store.create(replace(new(number), tokens=b"%d" % number * 300), replaces=())
+        await store.end(f"{number}", leave_tokens=30.0)
+    assert [await store.take_tokens(f"{number}") for number in range(3)] == [None, b"1" * 300, b"2" * 300], "the oldest made room"
+
+
+async def test_the_default_takes_as_many_sessions_as_it_counts(clock: Clock):
+    """Of five KiB each; of the largest that there can be, hundreds."""
+    store = MemoryStore(clock=clock)
+    usual = replace(new(0), record=b"r" * 1024, tokens=b"t" * 4096)
+    for number in range(MAX_SESSIONS):
+        await store.create(replace(usual, key=f"{number}"), replaces=())
+    with pytest.raises(StoreUnavailable):
+        await store.create(new(MAX_SESSIONS), replaces=())
+    await store.close()
+    largest = replace(new(0), record=b"r" * MAX_VALUE, tokens=b"t" * MAX_VALUE, card=b"c" * MAX_CARD)
+    fit = (MAX_OCTETS - MAX_OCTETS // RESERVE) // octets_of(replace(largest, key="000"))
+    assert 800 < fit < 1000
+    for number in range(fit):
+        await store.create(replace(largest, key=f"{number:03}"), replaces=())
+    with pytest.raises(StoreUnavailable):
+        await store.create(replace(largest, key=f"{fit}"), replaces=())
 
 
 async def test_strangers_who_fill_the_claims_keep_nobody_from_signing_in(clock: Clock):

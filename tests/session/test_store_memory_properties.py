@@ -5,7 +5,7 @@ A dict of what must be there is held against the store after every step. Nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.errors import StoreUnavailable
 from gateway.session.store.memory import MemoryStore
+from gateway.session.store.memory_shelf import RESERVE, octets_of
 from gateway.session.store.protocol import NewSession
 from tests.session.conftest import Clock
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 MOST = 4
 MOST_CLAIMS = 3
+MOST_OCTETS = 800
+FOR_LOGINS = MOST_OCTETS - MOST_OCTETS // RESERVE
+MOST_FLEETING = 200
+paddings = st.sampled_from([0, 50, 250])
 keys = st.sampled_from(["a", "b", "c", "d", "e", "f", "g"])
 indexes = st.lists(st.sampled_from(["all", "alice", "bob"]), unique=True).map(tuple)
 seconds = st.sampled_from([1.0, 10.0, 100.0, 1000.0])
@@ -46,6 +51,7 @@ class Known:
     until: float
     idle_until: float
     indexes: set[str]
+    octets: int
 
 
 class Told:
@@ -78,7 +84,9 @@ class Stranger(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.store = MemoryStore(clock=self.clock, max_sessions=MOST, max_claims=MOST_CLAIMS)
+        self.store = MemoryStore(
+            clock=self.clock, max_sessions=MOST, max_octets=MOST_OCTETS, max_claims=MOST_CLAIMS, max_fleeting_octets=MOST_FLEETING
+        )
         self.told = Told()
         self.store.follow(self.told)
         self.known: dict[str, Known] = {}
@@ -93,32 +101,42 @@ class Stranger(RuleBasedStateMachine):
         swept = self.clock.now >= known.idle_until and key not in self.store._sessions.items
         return None if swept else known
 
-    @rule(key=keys, replaces=st.lists(keys, max_size=3).map(tuple), lifetime=seconds, idle=seconds, listed=indexes)
-    def create(self, key: str, replaces: tuple[str, ...], lifetime: float, idle: float, listed: tuple[str, ...]) -> None:
+    def staying(self, *leaving: str) -> list[Known]:
+        """Who is signed in without those, and dropped for nobody."""
+        return [known for each, known in self.known.items() if each not in leaving and self.clock.now < min(known.until, known.idle_until)]
+
+    @rule(key=keys, replaces=st.lists(keys, max_size=3).map(tuple), lifetime=seconds, idle=seconds, listed=indexes, padding=paddings)
+    def create(self, key: str, replaces: tuple[str, ...], lifetime: float, idle: float, *, listed: tuple[str, ...], padding: int) -> None:
         self.number += 1
         mark = b"%d" % self.number
         new = NewSession(
-            key, b"r" + mark, b"t" + mark, last_seen=self.number, lifetime=lifetime, idle=idle, card=b"c" + mark, indexes=listed
+            key,
+            b"r" + mark,
+            b"t" + mark + bytes(padding),
+            last_seen=self.number,
+            lifetime=lifetime,
+            idle=idle,
+            card=b"c" + mark,
+            indexes=listed,
         )
         leaving = {key, *replaces}
         cards_leaving = sorted(b"c%d" % known.number for each in leaving - {key} if (known := self.live(each)))
-        staying = [
-            each for each, known in self.known.items() if each not in leaving and self.clock.now < min(known.until, known.idle_until)
-        ]
+        staying = self.staying(*leaving)
+        room = len(staying) < MOST and sum(known.octets for known in staying) + octets_of(new) <= FOR_LOGINS
         self.told.keys.clear()
         try:
             cards = done(self.store.create(new, replaces=replaces))
         except StoreUnavailable:
-            assert len(staying) >= MOST, "there was room"
+            assert not room, "there was room"
             assert self.told.keys == []
             return
-        assert len(staying) < MOST, "more than there is room for"
+        assert room, "more than there is room for"
         assert sorted(cards) == cards_leaving
         assert set(self.told.keys) == {key, *replaces}
         for each in leaving:
             self.known.pop(each, None)
         now = self.clock.now
-        self.known[key] = Known(self.number, new.tokens, now + lifetime, now + idle, set(listed))
+        self.known[key] = Known(self.number, new.tokens, now + lifetime, now + idle, set(listed), octets_of(new))
 
     @rule(key=keys, idle=seconds)
     def touch(self, key: str, idle: float) -> None:
@@ -137,18 +155,32 @@ class Stranger(RuleBasedStateMachine):
         assert self.told.keys == [key]
         self.known.pop(key, None)
         if known is not None and leave:
-            assert done(self.store.take_tokens(key)) == known.tokens
+            left = done(self.store.take_tokens(key))
+            assert left == (known.tokens if len(key) + len(known.tokens) <= MOST_FLEETING else None)
             assert done(self.store.take_tokens(key)) is None
 
-    @rule(key=keys, stale=st.booleans())
-    def replace(self, key: str, stale: bool) -> None:
+    @rule(key=keys, stale=st.booleans(), padding=paddings)
+    def replace(self, key: str, stale: bool, padding: int) -> None:
         known = self.live(key)
         fence = b"another" if stale or known is None else known.tokens
         self.number += 1
-        written = done(self.store.replace(key, record=b"r%d" % self.number, tokens=b"t%d" % self.number, fence=fence))
-        assert written is (known is not None and not stale)
+        record, tokens = b"r%d" % self.number, b"t%d" % self.number + bytes(padding)
+        kept = self.store._sessions.items.get(key)
+        before = None if known is None or kept is None else kept.new
+        others = sum(other.octets for other in self.staying(key))
+        try:
+            written = done(self.store.replace(key, record=record, tokens=tokens, fence=fence))
+        except StoreUnavailable:
+            assert known is not None
+            assert before is not None
+            assert others + octets_of(replace(before, record=record, tokens=tokens)) > MOST_OCTETS, "there was room"
+            assert done(self.store.tokens(key)) == known.tokens
+            return
+        # One that stood idle for too long may have had to make room for itself.
+        assert written is (known is not None and not stale and self.live(key) is not None)
         if written and known is not None:
-            known.tokens = b"t%d" % self.number
+            known.tokens = tokens
+            known.octets = octets_of(self.store._sessions.items[key].new)
 
     @rule(key=keys, index=st.sampled_from(["all", "alice", "bob"]))
     def unlist(self, key: str, index: str) -> None:
@@ -223,6 +255,11 @@ class Stranger(RuleBasedStateMachine):
         assert len(self.store._claims._items) <= MOST_CLAIMS
         assert len(self.store._locks._items) <= MOST
         assert len(self.store._left._items) <= MOST
+        shelf = self.store._sessions
+        assert shelf.octets == sum(octets_of(kept.new) for kept in shelf.items.values()) <= MOST_OCTETS
+        for fleeting in (self.store._claims, self.store._locks, self.store._left):
+            held = sum(len(name) + len(value) for name, (value, _) in fleeting._items.items())
+            assert fleeting._octets == held <= MOST_FLEETING
 
 
 Stranger.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

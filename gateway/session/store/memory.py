@@ -1,7 +1,8 @@
 """The store of one process: bounded, expiring, under the same promises as Redis; gone when the process ends.
 
-Answers invariant 14: when it is full of live sessions it takes no new login (``StoreUnavailable``) and drops nobody; when strangers fill
-it with logins that were called back, the oldest of those make room, and people go on signing in.
+Answers invariant 14: when it is full of live sessions, by number or octets, it takes no new login (``StoreUnavailable``) and drops nobody;
+an eighth of the octets is left to those who are signed in, whose grants may grow. When strangers fill it with logins that were called back,
+the oldest of those make room, and people go on signing in.
 """
 
 from __future__ import annotations
@@ -21,18 +22,30 @@ if TYPE_CHECKING:
     from gateway.session.store.protocol import Follower
 
 MAX_SESSIONS: Final = 20_000
+MAX_OCTETS: Final = 128 * 1024 * 1024
+"""Of all sessions together: 20,000 of five KiB, some 900 of the largest that there can be. As objects they take about a KiB more each."""
 MAX_CLAIMS: Final = 100_000
+MAX_FLEETING_OCTETS: Final = 16 * 1024 * 1024
+"""Of each kind of what ends by itself: the tokens that ends left; claims and locks are small, and fewer than that."""
 
 
 class MemoryStore:
     """A ``SessionStore`` in a dict. ``clock`` gives epoch seconds: the same one that ``Sessions`` reads."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.time, max_sessions: int = MAX_SESSIONS, max_claims: int = MAX_CLAIMS) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_sessions: int = MAX_SESSIONS,
+        max_octets: int = MAX_OCTETS,
+        max_claims: int = MAX_CLAIMS,
+        max_fleeting_octets: int = MAX_FLEETING_OCTETS,
+    ) -> None:
         self._clock = clock
-        self._sessions = Shelf(max_sessions)
-        self._claims: Fleeting[None] = Fleeting(max_claims)
-        self._locks: Fleeting[bytes] = Fleeting(max_sessions)
-        self._left: Fleeting[bytes] = Fleeting(max_sessions)
+        self._sessions = Shelf(max_sessions, max_octets)
+        self._claims = Fleeting(max_claims, max_fleeting_octets)
+        self._locks = Fleeting(max_sessions, max_fleeting_octets)
+        self._left = Fleeting(max_sessions, max_fleeting_octets)
         self._followers: list[Follower] = []
 
     def follow(self, follower: Follower) -> None:
@@ -86,10 +99,14 @@ class MemoryStore:
 
     async def replace(self, key: str, *, record: bytes, tokens: bytes, fence: bytes) -> bool:
         """See ``SessionStore.replace``."""
-        kept = self._live(key, self._clock())
+        now = self._clock()
+        kept = self._live(key, now)
         if kept is None or kept.new.tokens != fence:
             return False
-        kept.new = with_values(kept.new, record=record, tokens=tokens)
+        if not self._sessions.change(kept, with_values(kept.new, record=record, tokens=tokens), now=now):
+            if self._live(key, now) is None:
+                return False
+            raise StoreUnavailable("the memory store is full, and what is to be written is larger than what it replaces")
         self._tell(key)
         return True
 
@@ -166,7 +183,7 @@ class MemoryStore:
         now = self._clock()
         if self._claims.get(name, now) is not None:
             return False
-        self._claims.put(name, None, now + lifetime, now=now)
+        self._claims.put(name, b"", now + lifetime, now=now)
         return True
 
     async def ready(self) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gateway.session.store.protocol import NewSession
 
-V = TypeVar("V")
+RESERVE: Final = 8
+"""One part in so many of a shelf's octets takes no new session: the grants of those on it may grow when they are renewed."""
 
 
 @dataclass(slots=True)
@@ -31,39 +32,64 @@ class Kept:
         """When nobody misses it any more."""
         return min(self.until, self.idle_until)
 
+    @property
+    def octets(self) -> int:
+        """Of names and values."""
+        return octets_of(self.new)
+
+
+def octets_of(new: NewSession) -> int:
+    """What a session counts for against ``most_octets``: its names and values."""
+    return len(new.key) + len(new.record) + len(new.tokens) + len(new.card) + sum(map(len, new.indexes))
+
 
 @dataclass(slots=True)
 class Shelf:
-    """A bounded dict of sessions. It is swept when full, and not again before something on it can have perished."""
+    """A dict of sessions, bounded by number and octets. It is swept when full, and not again before something can have perished."""
 
     most: int
+    most_octets: int
     items: dict[str, Kept] = field(default_factory=dict)
     indexes: dict[str, dict[str, int]] = field(default_factory=dict)
     """By name of an index, the serials of sessions by key, the oldest first."""
     none_before: float = math.inf
     serial: int = 0
+    octets: int = 0
 
     def put(self, key: str, item: Kept, *, now: float, instead_of: tuple[str, ...]) -> bool:
         """Place ``item`` and take ``instead_of`` away; False, with nothing changed, when no place is left."""
         leaving = {key, *instead_of}
-        if self._left_without(leaving) >= self.most:
+        if not self._has_room(item, leaving):
             self._sweep(now)
-            if self._left_without(leaving) >= self.most:
+            if not self._has_room(item, leaving):
                 return False
         for each in leaving:
             self.take(each)
         self.serial += 1
         item.serial = self.serial
         self.items[key] = item
+        self.octets += item.octets
         for index in item.new.indexes:
             self._list(index, key, item.serial, now)
         self.none_before = min(self.none_before, item.deadline)
+        return True
+
+    def change(self, item: Kept, new: NewSession, *, now: float) -> bool:
+        """Give a session other values; False, with none given, when there is no room for them, or it had to make room itself."""
+        grown = octets_of(new) - item.octets
+        if self.octets + grown > self.most_octets:
+            self._sweep(now)
+            if self.items.get(new.key) is not item or self.octets + grown > self.most_octets:
+                return False
+        self.octets += grown
+        item.new = new
         return True
 
     def take(self, key: str) -> None:
         """Take a session away, out of its indexes too."""
         item = self.items.pop(key, None)
         if item is not None:
+            self.octets -= item.octets
             self.unlist(key, item.new.indexes)
 
     def unlist(self, key: str, indexes: tuple[str, ...]) -> None:
@@ -78,6 +104,7 @@ class Shelf:
         """Keep nothing."""
         self.items.clear()
         self.indexes.clear()
+        self.octets = 0
 
     def _list(self, index: str, key: str, serial: int, now: float) -> None:
         """List it, in the place of those before it that have expired."""
@@ -87,8 +114,10 @@ class Shelf:
             self.take(each)
         self.indexes.setdefault(index, {})[key] = serial
 
-    def _left_without(self, leaving: set[str]) -> int:
-        return len(self.items) - sum(key in self.items for key in leaving)
+    def _has_room(self, item: Kept, leaving: set[str]) -> bool:
+        going = [self.items[key].octets for key in leaving if key in self.items]
+        octets = self.octets - sum(going) + item.octets
+        return len(self.items) - len(going) < self.most and octets <= self.most_octets - self.most_octets // RESERVE
 
     def _sweep(self, now: float) -> None:
         if now < self.none_before:
@@ -98,31 +127,37 @@ class Shelf:
         self.none_before = min((item.deadline for item in self.items.values()), default=math.inf)
 
 
-class Fleeting(Generic[V]):
-    """Small values by name, each until a time of its own (epoch seconds). Of more than there is room for, the oldest are forgotten."""
+class Fleeting:
+    """Values by name, each until a time of its own (epoch seconds). Of more than there is room for, the oldest are forgotten."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_octets: int) -> None:
         self._most = most
-        self._items: OrderedDict[str, tuple[V, float]] = OrderedDict()
+        self._most_octets = most_octets
+        self._octets = 0
+        self._items: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
 
-    def get(self, name: str, now: float) -> tuple[V, float] | None:
+    def get(self, name: str, now: float) -> tuple[bytes, float] | None:
         """The value and until when it is kept; None when there is none any more."""
         kept = self._items.get(name)
         return kept if kept is not None and now < kept[1] else None
 
-    def put(self, name: str, value: V, until: float, *, now: float) -> None:
+    def put(self, name: str, value: bytes, until: float, *, now: float) -> None:
         """Keep this, in the place of what was kept under the name."""
-        self._items.pop(name, None)
+        self.take(name)
         while self._items and next(iter(self._items.values()))[1] <= now:
-            self._items.popitem(last=False)
+            self.take(next(iter(self._items)))
         self._items[name] = (value, until)
-        if len(self._items) > self._most:
-            self._items.popitem(last=False)
+        self._octets += len(name) + len(value)
+        while len(self._items) > self._most or self._octets > self._most_octets:
+            self.take(next(iter(self._items)))
 
     def take(self, name: str) -> None:
         """Forget what is kept under the name."""
-        self._items.pop(name, None)
+        kept = self._items.pop(name, None)
+        if kept is not None:
+            self._octets -= len(name) + len(kept[0])
 
     def clear(self) -> None:
         """Forget everything."""
         self._items.clear()
+        self._octets = 0
