@@ -41,7 +41,7 @@ QUIET = 60.0
 STORE_CONNECTIONS = 20
 """More than the callers ever want at once."""
 SPARE_PIPES = 8
-"""Ends of pipes that are kept for the next uploads."""
+"""Ends of pipes that are kept for the next long bodies."""
 OF_EXCHANGES = ("gateway.proxy.", "gateway.server.", "aiohttp.web")
 """Kinds of objects that live no longer than a request or a connection."""
 CACHES = {"gateway.proxy.answer_lines.Date"}
