@@ -64,6 +64,7 @@ class BackChannel:
         self._ca_file = settings.ca_file
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._closed = False
         self._places = asyncio.Semaphore(MAX_CONCURRENT)
         self._waiting = 0
@@ -90,6 +91,7 @@ class BackChannel:
             ProviderFailed: a redirect, a broken answer, or a 200 whose body is no acceptable JSON object.
         """
         async with self._exchange("POST", request.url, name, request, total_timeout) as response:
+            await self._one_a_turn()
             try:
                 document = await self._read_object(response, name, frozenset({"application/json"}))
             except ProviderFailed:
@@ -102,6 +104,11 @@ class BackChannel:
         """Send a form once for its status alone, as a revocation wants it (RFC 7009 section 2.2); raises as ``post_form`` does."""
         async with self._exchange("POST", request.url, name, request) as response:
             return Unread(status=response.status, retry_after=response.headers.get("Retry-After"))
+
+    async def _one_a_turn(self) -> None:
+        """Go on alone in this turn of the loop: answers that come together would hold up all else until all are read and verified."""
+        async with self._reading:
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Close what is open; exchanges under way end in ``ProviderFailed``, later ones in ``ProviderUnavailable``."""

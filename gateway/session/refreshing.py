@@ -15,6 +15,7 @@ from gateway.errors import GatewayError, RefreshUnavailable, StoreUnavailable
 from gateway.session.refresh_rules import FIRST_REST, LONGEST_REST, ProviderPause, rest_after
 from gateway.session.renewal import LOCK_LIFETIME, Outcome, Renewal
 from gateway.session.rests import Rests
+from gateway.session.turns import Turns
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 24
 """Attempts that talk to store and provider at one time: they leave room on the back channel for people who sign in."""
-PACE: Final = 0.01
-"""Seconds between the beginnings of two attempts that nobody waits for: many that are due at one moment leave others their turn."""
+PACE: Final = 0.02
+"""Seconds between the beginnings of two attempts that nobody waits for: what begins together comes back together, while requests wait."""
 MOST_RUNNING: Final = 1000
 """Attempts that have begun or wait for a place; who is merely due comes again with the next request."""
 MOST_WAITING: Final = 2000
@@ -113,10 +114,9 @@ class Refresher:
         self._spawn = spawn
         self._running: dict[str, _Run] = {}
         self._rests = Rests(monotonic)
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, PACE)
         self._pause = ProviderPause()
         self._waiting = 0
-        self._next_turn = 0.0
         self._quiet_until = -math.inf
         self._closed = False
 
@@ -145,6 +145,7 @@ class Refresher:
             raise _unavailable(f"{MOST_WAITING} requests are waiting for a refresh already", FIRST_REST)
         self._waiting += 1
         run.waiting += 1
+        self._turns.hurry(key)
         try:
             await asyncio.wait({run.done}, timeout=self._renewal.patience)
         finally:
@@ -203,10 +204,8 @@ class Refresher:
         while True:
             # Before anything is asked: what is told while an answer is on the way is told for that answer.
             run.told.clear()
-            async with self._places:
+            async with self._turns.turn(handle.key, awaited=run.waiting > 0):
                 until = min(until, self._monotonic() + self._renewal.patience)
-                if not run.waiting:
-                    await self._turn()
                 outcome = self._left_alone() or await self._attempt(handle)
             if outcome.kind in ("current", "over"):
                 self._rests.drop(handle.key)
@@ -222,12 +221,6 @@ class Refresher:
             await self._told_within(run, min(outcome.seconds, remaining))
             if await self._renewal.is_settled(handle):
                 return 0.0
-
-    async def _turn(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._next_turn = max(now, self._next_turn) + PACE
-        if self._next_turn > now + PACE:
-            await asyncio.sleep(self._next_turn - PACE - now)
 
     def _left_alone(self) -> Outcome | None:
         """Why there is no attempt at this moment: the provider fails, or the store has just come back and somebody may have to write."""

@@ -44,6 +44,7 @@ SHELLS = {
     "session/finding.py": "asks the store",
     "session/index.py": "lists and ends sessions in the store",
     "session/refreshing.py": "waits for renewals, and lets others wait",
+    "session/turns.py": "lets refreshes wait for their turn",
     "session/renewal.py": "asks the provider, writes to the store",
     "session/joined.py": "waits for reads of the store",
     "session/grant_write.py": "writes to the store, over its outages",

@@ -338,3 +338,33 @@ async def test_a_ca_file_that_is_not_there(tmp_path: Path):
 
 def test_merging_is_what_the_knobs_say():
     assert merged({"a": 1, "b": 2}, {"a": REMOVED, "c": 3}) == {"b": 2, "c": 3}
+
+
+async def test_answers_that_come_together_are_read_one_a_turn_of_the_loop():
+    """Each is then verified and sealed: what two dozen of them take at a stretch, requests would wait for."""
+    async with FakeProvider(refresh_status=400, refresh_error="invalid_grant") as op:
+        together = op.misbehaviour.refresh_held = asyncio.Event()
+        channel = BackChannel(op.settings(total_timeout=10.0))
+        request = FormRequest(url=f"{op.issuer}/token", headers=(), form=(("grant_type", "refresh_token"),))
+        loop, turn = asyncio.get_running_loop(), 0
+        turns: list[int] = []
+
+        def count() -> None:
+            nonlocal turn
+            turn += 1
+            if len(turns) < len(asking):
+                loop.call_soon(count)
+
+        async def ask() -> None:
+            await channel.post_form(request, "token endpoint")
+            turns.append(turn)
+
+        asking = [asyncio.create_task(ask()) for _ in range(16)]
+        async with asyncio.timeout(10):
+            while len(op.refresh_requests) < len(asking):
+                await asyncio.sleep(0.005)
+        together.set()
+        count()
+        await asyncio.gather(*asking)
+        assert len(set(turns)) == len(asking)
+        await channel.close()

@@ -208,6 +208,27 @@ async def test_who_had_to_wait_for_a_place_waits_for_another_replica_all_the_sam
     assert isinstance(await waiting, Found)
 
 
+async def test_who_waits_for_a_refresh_goes_before_those_whom_nobody_waits_for(house: RefreshHouse):
+    """RF-08: its tokens have ended, and theirs have not."""
+    one = house.replica(follow=True)
+    many = [await house.sign_in("alice") for _ in range(AT_ONCE + 2)]
+    held = house.op.misbehaviour.refresh_held = asyncio.Event()
+    house.later(DUE)
+    for cookie, _ in many:
+        await one.alive(cookie)
+    await until(lambda: len(house.op.refresh_requests) == AT_ONCE)
+    _, begun = many[-1]
+    shown = await one.tokens(begun.handle)
+    waiting = asyncio.ensure_future(one.sessions.renewed(begun))
+    await asyncio.sleep(0)
+    held.set()
+    await waiting
+    await house.settled()
+    requests = house.op.refresh_requests
+    assert len(requests) == AT_ONCE + 2
+    assert requests[AT_ONCE].form["refresh_token"] == shown.refresh_token
+
+
 async def test_a_provider_that_limits_one_person_is_asked_for_others(house: RefreshHouse):
     one = house.replica()
     alice, _ = await house.sign_in()
