@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HEAD = b"GET / HTTP/1.1\r\nHost: app.example\r\n"
 UPLOAD = b"POST / HTTP/1.1\r\nHost: app.example\r\nContent-Length: 6\r\n\r\n"
+LARGE = bytes(256 * 1024)
 LATER = 1000.0
 """Seconds beyond every limit."""
 
@@ -49,6 +50,8 @@ class Public:
             answer.force_close()
             return answer
         self.served += 1
+        if request.path == "/bulky":
+            body = LARGE
         return web.Response(body=body, headers={"X-Number": str(self.served)})
 
     def pass_time(self, seconds: float = LATER) -> None:
@@ -226,6 +229,42 @@ async def test_sl_10_requests_at_once_wait_in_a_short_queue_and_are_answered_in_
         served.go.set()
         for number in range(1, count + 1):
             assert b"X-Number: %d\r\n" % number in await reader.readuntil(b"\r\n\r\n")
+
+
+BULKY = HEAD.replace(b"GET /", b"GET /bulky") + b"\r\n"
+
+
+async def test_sl_10_nothing_is_taken_up_while_answers_wait_to_be_read():
+    async with public() as served, caller(served) as (reader, writer):
+        count = 400
+        writer.write(BULKY * count)
+        await served.until(lambda: any(connection.writing_paused for connection in served.server.connections))
+        before = -1
+        while before < served.served:
+            before = served.served
+            for _ in range(500):
+                await asyncio.sleep(0)
+        assert served.served < count / 2
+        for number in range(1, count + 1):
+            assert b"X-Number: %d\r\n" % number in await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(LARGE))
+        served.pass_time(0.0)
+        assert served.server.connections
+
+
+async def test_sl_10_who_reads_nothing_for_long_is_let_go():
+    async with public() as served, caller(served) as (_, writer):
+        writer.write(BULKY * 400)
+        await served.until(lambda: any(connection.writing_paused for connection in served.server.connections))
+        served.pass_time(0.0)
+        served.pass_time(200.0)
+        assert served.server.connections
+        for _ in range(500):
+            await asyncio.sleep(0)
+        served.pass_time(300.0)
+        served.pass_time(LATER)
+        await served.until(lambda: not served.server.connections)
+        assert served.served < 400
 
 
 async def test_sl_05_one_peer_has_its_share_and_gets_it_back():
