@@ -7,7 +7,7 @@ in, bytes out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import UpstreamFailed
 from gateway.proxy.answer import MAX_HEAD, check_beginning, read_answer_head
@@ -27,6 +27,9 @@ _END_OF_HEAD = b"\r\n\r\n"
 _SWITCHING = 101
 _EARLY_HINTS = 103
 _FIRST_FINAL = 200
+_CLOSE = Delimiter.CLOSE
+_EARLIER: Final = 1
+"""Seconds by which we give a connection up before the upstream does, as far as it tells."""
 
 
 class AnswerReader:
@@ -66,6 +69,23 @@ class AnswerReader:
         """Whether the answer was received whole."""
         self.surplus = False
         """Whether bytes came behind its end."""
+
+    @property
+    def ends_well(self) -> bool:
+        """Whether another exchange may follow on its connection, as far as this answer tells."""
+        head = self.head
+        return (
+            head is not None
+            and not self.surplus
+            and self.framing is not _CLOSE
+            and not (head.http10 or head.closes)
+            and (head.kept is None or head.kept > _EARLIER)
+        )
+
+    def rest(self, seconds: float) -> float:
+        """For how long its connection may wait for the next exchange: ``seconds``, or less where the upstream said so."""
+        kept = None if self.head is None else self.head.kept
+        return seconds if kept is None else min(seconds, kept - _EARLIER)
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of the body that ``data`` holds. Raises UpstreamFailed when this is no answer by the letter."""

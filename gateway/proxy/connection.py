@@ -14,7 +14,7 @@ from typing_extensions import override
 from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from gateway.proxy.answer_reader import AnswerReader
 from gateway.proxy.exchange import IDEMPOTENT, Sent, State
-from gateway.proxy.flow_control import FlowControlled
+from gateway.proxy.flow_control import FlowControlled, Moment
 from gateway.proxy.framing import Delimiter
 
 if TYPE_CHECKING:
@@ -26,16 +26,11 @@ if TYPE_CHECKING:
     from gateway.proxy.pool import Pool
     from gateway.proxy.upstream import Timeouts
 
-_EARLIER: Final = 1
-"""Seconds by which we give a connection up before the upstream does, as far as it tells."""
-
-
 _AHEAD: Final = 64 * 1024
 """Bytes of a body that are read before anybody takes them."""
 
 # An enumeration's members are slow to look up, and these are looked up many times for every request.
 _IDLE, _HEAD, _BODY, _DONE, _SWITCHED, _FAILED = State
-_CLOSE = Delimiter.CLOSE
 
 
 class UpstreamConnection(FlowControlled):
@@ -50,7 +45,10 @@ class UpstreamConnection(FlowControlled):
         self.uses = 0
         self._poll: select.poll | None = None
         self._state = _IDLE
-        self._failure: GatewayError | None = None
+        self._changed = Moment(loop)
+        """The exchange moved on."""
+        self.failure: GatewayError | None = None
+        """How the exchange failed, if it did; set here alone."""
         self._lost = False
         self._surplus = False
         self._began = self.made
@@ -64,13 +62,18 @@ class UpstreamConnection(FlowControlled):
         self._pieces: list[bytes] = []
         self._take: Callable[[bytes], bool] | None = None
         self._broken: Callable[[], None] | None = None
+        self._then: Callable[[], None] | None = None
         self._held = False
 
     # the exchange
 
-    def begin(self, sent: Sent, *, uploading: bool = False) -> None:
-        """Send a request (with what is there of its body) and await the answer; ``uploading``: more of the body follows by ``write``."""
+    def begin(self, sent: Sent, *, uploading: bool = False, then: Callable[[], None] | None = None) -> None:
+        """Send a request (with what is there of its body) and await the answer; ``uploading``: more of the body follows by ``write``.
+
+        ``then`` is called once, when the answer's head is here with what came behind it, or when the exchange has failed before.
+        """
         self._uploading = uploading
+        self._then = then
         self._reader = AnswerReader(sent.method, sent.rules, upgrade=sent.upgrade, on_hint=sent.on_hint)
         self._sent = None if uploading or sent.method not in IDEMPOTENT else sent
         self.uses += 1
@@ -88,13 +91,21 @@ class UpstreamConnection(FlowControlled):
 
     async def answer(self) -> AnswerHead:
         """The final head (or the 101 that was asked for). Raises UpstreamFailed, UpstreamTimeout, or what ``fail`` was given."""
-        while self._state is _HEAD and self._failure is None:
-            await self._wake()
-        if self._failure is not None:
-            raise self._failure
-        assert self._reader is not None
-        assert self._reader.head is not None
-        return self._reader.head
+        while self._state is _HEAD and self.failure is None:
+            await self._changed.wait()
+        if self.failure is not None:
+            raise self.failure
+        assert self.head is not None
+        return self.head
+
+    @property
+    def head(self) -> AnswerHead | None:
+        """What ``answer`` waits for, if it is here."""
+        return None if self._reader is None else self._reader.head
+
+    def tell_nobody(self) -> None:
+        """``begin``'s ``then`` is not to be called any more: somebody waits for ``answer``, or nobody cares."""
+        self._then = None
 
     @property
     def framing(self) -> Framing:
@@ -142,9 +153,9 @@ class UpstreamConnection(FlowControlled):
     async def flowed(self) -> bool:
         """Wait for the body's end (True) or for ``take`` to hold back (False). Raises when the exchange fails."""
         while self._state is _BODY and not self._held:
-            await self._wake()
-        if self._failure is not None:
-            raise self._failure
+            await self._changed.wait()
+        if self.failure is not None:
+            raise self.failure
         return not self._held
 
     def switch(self) -> tuple[asyncio.Transport, bytes]:
@@ -158,23 +169,14 @@ class UpstreamConnection(FlowControlled):
         if self._state in (_FAILED, _DONE, _SWITCHED):
             return
         self._state = _FAILED
-        self._failure = failure
+        self.failure = failure
         self.close()
-        self._set(self._waiter)
+        self._changed.come()
         if self._broken is not None:
             self._broken()
+        self._tell()
 
     # between exchanges
-
-    @property
-    def answered(self) -> bool:
-        """Whether the head of an answer came."""
-        return self._reader is not None and self._reader.head is not None
-
-    @property
-    def failure(self) -> GatewayError | None:
-        """How the exchange failed, if it did."""
-        return self._failure
 
     @property
     def replayable(self) -> Sent | None:
@@ -190,16 +192,11 @@ class UpstreamConnection(FlowControlled):
     @property
     def reusable(self) -> bool:
         """Whether another exchange may follow: this one ended cleanly, on both sides, and nothing came after it."""
-        reader = self._reader
-        head = None if reader is None else reader.head
         return (
             self._state is _DONE
-            and reader is not None
-            and head is not None
-            and not (reader.surplus or self._surplus or self._uploading or self._write_paused or self._held)
-            and reader.framing is not _CLOSE
-            and not (head.http10 or head.closes)
-            and (head.kept is None or head.kept > _EARLIER)
+            and self._reader is not None
+            and self._reader.ends_well
+            and not (self._surplus or self._uploading or self._write_paused or self._held)
             and self._transport is not None
             and not self._transport.is_closing()
         )
@@ -207,9 +204,7 @@ class UpstreamConnection(FlowControlled):
     def rest(self, seconds: float) -> None:
         """After an exchange that left it ``reusable``: wait for the next one, for ``seconds`` or as long as the upstream told."""
         assert self._reader is not None
-        assert self._reader.head is not None
-        kept = self._reader.head.kept
-        self._expires = self._loop.time() + (seconds if kept is None else min(seconds, kept - _EARLIER))
+        self._expires = self._loop.time() + self._reader.rest(seconds)
         self._state = _IDLE
         self._reset()
         if self._poll is None:
@@ -245,6 +240,8 @@ class UpstreamConnection(FlowControlled):
                 self.fail(failure)
             else:
                 self._received(self._reader, body)
+                if self._then is not None and self._state is not _HEAD:
+                    self._tell()
         else:
             # Invariant 13: bytes on a connection that nobody awaits are nobody's answer.
             self._surplus = True
@@ -266,7 +263,7 @@ class UpstreamConnection(FlowControlled):
     def _received(self, reader: AnswerReader, body: bytes) -> None:
         if self._state is _HEAD and reader.head is not None:
             self._state = _BODY
-            self._set(self._waiter)
+            self._changed.come()
         if body and self._take is None:
             self._pieces.append(body)
             # The event loop may hand on megabytes before the relay that this wakes takes its turn.
@@ -274,15 +271,20 @@ class UpstreamConnection(FlowControlled):
                 self.hold()
         elif body and self._take is not None and self._take(body) and not reader.complete:
             self.hold()
-            self._set(self._waiter)
+            self._changed.come()
         if reader.complete:
             self._end()
         elif reader.head is not None:
             self._progress = self._loop.time()
 
+    def _tell(self) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+
     def _end(self) -> None:
         self._state = _DONE
-        self._set(self._waiter)
+        self._changed.come()
 
     def _end_of_stream(self, *, orderly: bool) -> None:
         if self._state is _IDLE:

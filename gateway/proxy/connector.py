@@ -119,7 +119,7 @@ class Upstream:
     def release(self, connection: UpstreamConnection) -> None:
         """Give ``connection`` back, however its exchange ended; note what it showed of its address."""
         pool = self._pool_of(connection)
-        if connection.answered:
+        if connection.head is not None:
             if pool.health.failures:
                 pool.health.answered()
                 log.info("upstream.answers", upstream=str(pool.address))

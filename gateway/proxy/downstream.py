@@ -64,6 +64,19 @@ class Relayed(web.StreamResponse):
         pass
 
 
+def write_start(transport: asyncio.WriteTransport, head: bytes, framing: Framing, body: bytes, *, complete: bool) -> None:
+    """Write the final head, and what is there of the body, at once; ``complete``: it is all of it."""
+    if framing is Delimiter.CHUNKS:
+        if body:
+            body = chunk(body)
+        if complete:
+            body += LAST_CHUNK
+    if len(body) < _JOINED:
+        transport.write(head + body if body else head)
+    else:
+        transport.writelines((head, body))
+
+
 class Downstream:
     """The caller of one request. Nothing is written once its connection is closing."""
 
@@ -94,16 +107,9 @@ class Downstream:
         self.started = True
         self.length = len(body)
         self._chunked = framing is Delimiter.CHUNKS
-        if self._chunked:
-            if body:
-                body = chunk(body)
-            if complete:
-                body += LAST_CHUNK
-        if len(body) < _JOINED:
-            self._write(head + body if body else head)
-        elif not self.gone:
+        if not self.gone:
             assert self._transport is not None
-            self._transport.writelines((head, body))
+            write_start(self._transport, head, framing, body, complete=complete)
 
     def take(self, data: bytes) -> bool:
         """Send a piece of the body. Returns whether the caller is behind (or gone), so that no more should come for now."""

@@ -19,6 +19,29 @@ class Feeder(Protocol):
         ...
 
 
+class Moment:
+    """Something that comes again and again, and that one task at a time may wait for."""
+
+    __slots__ = ("_loop", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Wait for the next time."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def come(self) -> None:
+        """Now: whoever waits goes on."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class FlowControlled(asyncio.Protocol):
     """A protocol whose transport may be held in both directions; what it reads is its subclass's."""
 
@@ -29,8 +52,7 @@ class FlowControlled(asyncio.Protocol):
         """When bytes last moved, by the loop's clock."""
         self._held = False
         self._write_paused = False
-        self._write_waiter: asyncio.Future[None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._writable = Moment(loop)
         self._feeder: Feeder | None = None
         self._encrypts = False
 
@@ -49,8 +71,7 @@ class FlowControlled(asyncio.Protocol):
     async def drain(self) -> None:
         """Wait until the upstream takes more of the request, or the connection is lost."""
         if self._write_paused:
-            self._write_waiter = self._loop.create_future()
-            await self._write_waiter
+            await self._writable.wait()
 
     @property
     def writing_paused(self) -> bool:
@@ -128,20 +149,6 @@ class FlowControlled(asyncio.Protocol):
     @override
     def resume_writing(self) -> None:
         self._write_paused = False
-        self._set(self._write_waiter)
+        self._writable.come()
         if self._feeder is not None:
             self._feeder.caught_up()
-
-    # waiting for what is read
-
-    async def _wake(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    @staticmethod
-    def _set(waiter: asyncio.Future[None] | None) -> None:
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)

@@ -27,6 +27,13 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def framing_down(up: Framing, *, http10: bool) -> Framing:
+    """How a caller gets a body that came framed as ``up``: one of unknown length in chunks, which HTTP/1.0 does not know."""
+    if up is Delimiter.NOTHING or isinstance(up, int):
+        return up
+    return Delimiter.CLOSE if http10 else Delimiter.CHUNKS
+
+
 def content_length(value: bytes) -> int | None:
     """A Content-Length as a number; None for anything but 1 to 18 digits (no sign, no list, no other alphabet: RFC 9110 section 8.6)."""
     return int(value) if value.isdigit() and len(value) <= 18 else None  # noqa: PLR2004 - within 63 bits

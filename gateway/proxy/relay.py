@@ -15,7 +15,7 @@ from gateway.proxy.answer_headers import response_head
 from gateway.proxy.delivery import deliver
 from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.exchange import Sent
-from gateway.proxy.framing import Delimiter
+from gateway.proxy.framing import Delimiter, framing_down
 from gateway.proxy.held import OpenAnswer, OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
 from gateway.proxy.own_cookies import with_own
 from gateway.proxy.request_body import send_body, whole_body
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.proxy.headers import HeaderRules
     from gateway.proxy.held import Hold
     from gateway.proxy.request_headers import RequestHeaders
+    from gateway.proxy.short_exchange import ShortExchange
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SWITCHING = 101
@@ -45,7 +46,7 @@ _WEBSOCKET_ALONE = TunnelRules()
 log = logs.get("proxy")
 
 
-async def forward(  # noqa: C901, PLR0912, PLR0913 - what an allowed request is made of, from top to bottom
+async def forward(  # noqa: PLR0913 - what an allowed request is made of, from top to bottom
     request: web.BaseRequest,
     upstream: Upstream,
     headers: RequestHeaders,
@@ -123,15 +124,7 @@ async def forward(  # noqa: C901, PLR0912, PLR0913 - what an allowed request is 
             return await _tunnel(request, connection, answer, upgrade, hold, tunnels.idle)
         # A body still on its way, or an upgrade that was not made: what follows on this connection is in doubt, so nothing does.
         keep_alive = request.keep_alive and not downstream.http10 and not headers.upgrade and request.content.is_eof()
-        framing = _framing_down(connection.framing, http10=downstream.http10)
-        raw = response_head(answer, framing=framing, keep_alive=keep_alive, now=time.time())
-        if own_cookie is not None:
-            raw = with_own(raw, answer, own_cookie)
-        if connection.complete:
-            downstream.start(raw, framing, connection.received(), complete=True)
-        elif not await _relay_rest(connection, downstream, raw, framing, hold(_open_answer(request, downstream, answer))):
-            keep_alive = False
-        return Relayed(answer.status, body_length=downstream.length, keep_alive=keep_alive)
+        return await _relay(request, connection, downstream, answer, keep_alive=keep_alive, hold=hold, own_cookie=own_cookie)
     finally:
         if forget is not None:
             forget()
@@ -141,6 +134,42 @@ async def forward(  # noqa: C901, PLR0912, PLR0913 - what an allowed request is 
                 await asyncio.wait({sending})
         finally:  # a caller who leaves right now has this cancelled too, and the connection's place must not be lost
             upstream.release(connection)
+
+
+async def go_on(request: web.BaseRequest, exchange: ShortExchange, *, hold: Hold) -> web.StreamResponse:
+    """Relay the answer to ``request``, which was sent already. ``hold`` and what is raised: as ``forward``."""
+    upstream, connection = exchange.upstream, exchange.connection
+    try:
+        try:
+            answer = await connection.answer()
+        except UpstreamFailed as failure:
+            connection = await upstream.once_more(connection, failure)
+            answer = await connection.answer()
+        return await _relay(request, connection, Downstream(request), answer, keep_alive=request.keep_alive, hold=hold)
+    finally:
+        upstream.release(connection)
+
+
+async def _relay(  # noqa: PLR0913 - what is known once the answer's head is here
+    request: web.BaseRequest,
+    connection: UpstreamConnection,
+    downstream: Downstream,
+    answer: AnswerHead,
+    *,
+    keep_alive: bool,
+    hold: Hold,
+    own_cookie: Callable[[], str | None] | None = None,
+) -> web.StreamResponse:
+    """Relay the answer whose head is here."""
+    framing = framing_down(connection.framing, http10=downstream.http10)
+    raw = response_head(answer, framing=framing, keep_alive=keep_alive, now=time.time())
+    if own_cookie is not None:
+        raw = with_own(raw, answer, own_cookie)
+    if connection.complete:
+        downstream.start(raw, framing, connection.received(), complete=True)
+    elif not await _relay_rest(connection, downstream, raw, framing, hold(_open_answer(request, downstream, answer))):
+        keep_alive = False
+    return Relayed(answer.status, body_length=downstream.length, keep_alive=keep_alive)
 
 
 async def _relay_rest(
@@ -181,13 +210,6 @@ def _open_answer(request: web.BaseRequest, downstream: Downstream, answer: Answe
     if endless and request.transport is not None:
         watch_for_vanishing(request.transport)
     return OpenAnswer(downstream, request.content, endless=endless)
-
-
-def _framing_down(up: Framing, *, http10: bool) -> Framing:
-    """How the caller gets a body that came framed as ``up``: one of unknown length in chunks, which HTTP/1.0 does not know."""
-    if up is Delimiter.NOTHING or isinstance(up, int):
-        return up
-    return Delimiter.CLOSE if http10 else Delimiter.CHUNKS
 
 
 async def _tunnel(  # noqa: PLR0913, PLR0917 - what becomes a tunnel, and what is known of it

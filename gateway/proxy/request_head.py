@@ -66,8 +66,7 @@ def request_head(  # noqa: PLR0913 - what a request is made of
 
     Raises HeadersRefused for a header that would make a line of its own, TargetRefused for a target that would break the request line.
     """
-    if target[:1] not in {"/", "*"} or not target.isascii() or not target.isprintable() or " " in target:
-        raise TargetRefused("the target does not fit a request line")
+    _check_target(target)
     if headers.chunked:
         framing: Framing = Delimiter.CHUNKS
         last = b"Transfer-Encoding: chunked\r\n"
@@ -89,7 +88,25 @@ def request_head(  # noqa: PLR0913 - what a request is made of
     return RequestHead(raw, framing)
 
 
+def request_head_without_body(  # noqa: PLR0913 - what a request is made of
+    method: str, target: str, passed: bytes, *, identity: bytes, forwarded: bytes, host: bytes, persistent: bool
+) -> bytes:
+    """The same for an HTTP/1.1 request that has no body and asks for no upgrade.
+
+    ``passed`` are the lines that may pass, whole ones: it was seen before that none of them is more than one. Raises TargetRefused.
+    """
+    _check_target(target)
+    last = b"\r\n" if persistent else b"Connection: close\r\n\r\n"
+    start = f"{method} {target} HTTP/1.1\r\nHost: ".encode("ascii")
+    return b"".join((start, host, b"\r\n", passed, _VIA[False], forwarded, identity, last))
+
+
 def with_host(head: bytes, host: bytes) -> bytes:
     """The bytes of a ``RequestHead`` for another ``host``, which is a valid one: Host is always the second line."""
     request_line, _, rest = head.split(b"\r\n", 2)
     return b"%b\r\nHost: %b\r\n%b" % (request_line, host, rest)
+
+
+def _check_target(target: str) -> None:
+    if target[:1] not in {"/", "*"} or not target.isascii() or not target.isprintable() or " " in target:
+        raise TargetRefused("the target does not fit a request line")

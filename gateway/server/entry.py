@@ -6,7 +6,7 @@ Answers invariants 1 and 2: no byte goes upstream before ``decide`` said so, and
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, assert_never, cast
 
 from aiohttp import web
 
@@ -17,8 +17,9 @@ from gateway.access.rewriting import rewritten
 from gateway.access.routes import Access
 from gateway.access.target import is_own
 from gateway.errors import GatewayError, RequestRefused, RouteMissing, VersionRefused
-from gateway.proxy.relay import forward
+from gateway.proxy.relay import forward, go_on
 from gateway.proxy.request_head import our_headers
+from gateway.proxy.short_connection import ShortConnection
 from gateway.proxy.websocket import asks_for_websocket
 from gateway.server import refusals
 from gateway.server.application import CHECK, check_endpoint
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.proxy.connector import Upstream
     from gateway.server.asked import Asked
     from gateway.server.parts import Parts, Site
+    from gateway.server.short_way import KnownRequests
 
 log = logs.get("server")
 
@@ -47,9 +49,13 @@ log = logs.get("server")
 class Entry:
     """The handler of the public listener. ``endpoints`` answers everything under ``server.prefix``."""
 
-    def __init__(self, parts: Parts, endpoints: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    def __init__(
+        self, parts: Parts, endpoints: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], *, known: KnownRequests | None = None
+    ) -> None:
+        """``known`` is what the listener asks before anybody: it hears of what this lets in, and what it began may be handed to this."""
         self._parts = parts
         self._endpoints = endpoints
+        self._known = known
         self._prefix = parts.settings.server.prefix
         self._callback = self._prefix + "/callback"
         self._check = self._prefix + CHECK
@@ -57,6 +63,10 @@ class Entry:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every failure becomes its one answer here."""
         try:
+            caller = request.protocol
+            exchange = caller.handed_over(request) if isinstance(caller, ShortConnection) else None
+            if exchange is not None:
+                return await go_on(request, exchange, hold=partial(self._parts.live.hold, cast("Found | None", exchange.session)))
             return await self._journey(request)
         except VersionRefused as failure:
             return refusals.respond_in_our_version(request, failure)
@@ -105,6 +115,8 @@ class Entry:
         if session is not None and headers.upgrade and asks_for_websocket(request.raw_headers):
             check_origin(request, site)
         client = client_of(request, headers.told, parts.settings.server.trusted_proxies)
+        if self._known is not None:
+            self._known.remember(request, headers)
         own_cookie = None
         if session is not None and parts.keyring.has_older and request.method == "GET" and is_navigation("GET", request.headers):
             own_cookie = partial(reissued, parts, site, session, headers.cookies)
@@ -143,7 +155,10 @@ class Entry:
                 return await self._parts.detached.shielded(self._endpoints(request))
             if path == self._check:
                 # Asked about every request of an app, and in need of neither router nor aiohttp_session.
-                return await auth(self._parts, request, asked.headers)
+                answer = await auth(self._parts, request, asked.headers)
+                if self._known is not None and answer.status == web.HTTPAccepted.status_code:
+                    self._known.remember(request, asked.headers)
+                return answer
             response = await self._endpoints(request)
         except web.HTTPException as other:
             raise RequestRefused(f"the endpoints' application answered {other.status}") from other

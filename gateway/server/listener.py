@@ -15,7 +15,7 @@ from typing_extensions import override
 from gateway.access.trusted_proxies import TrustedProxies
 from gateway.config.settings import ConnectionLimits
 from gateway.errors import ConfigRefused, GatewayFailed, HeadersTooLarge, RequestRefused, TargetTooLong
-from gateway.proxy.caller_connection import CallerConnection
+from gateway.proxy.short_connection import ShortConnection
 from gateway.server.admission import Admission
 from gateway.server.guard import HEADER_LINE_BYTES, HEADERS_MOST, TARGET_BYTES
 from gateway.server.proxy_protocol import read_proxy_header
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
     from typing import Any
+
+    from gateway.proxy.short_connection import ShortWay
 
 log = logs.get("server")
 
@@ -44,7 +46,7 @@ _TOO_MANY_HEADERS = ("Too many headers received",)
 """What aiohttp's parser says of more than ``HEADERS_MOST``."""
 
 
-class _Connection(CallerConnection):
+class _Connection(ShortConnection):
     """One client connection, counted; what it says about unparsable requests is ours."""
 
     __slots__ = ("_seat",)
@@ -107,18 +109,14 @@ class _Connection(CallerConnection):
 
 
 class _ProxiedConnection(_Connection):
-    """A connection that begins with a PROXY protocol header, and whose peer is the address in it, or the balancer's if there is none.
+    """A connection that begins with a PROXY protocol header, and whose peer is the address in it, or the balancer's if there is none."""
 
-    ``unnamed``: there was none. What came through is then as the client wrote it, and believed from nobody.
-    """
-
-    __slots__ = ("_preface", "unnamed")
+    __slots__ = ("_preface",)
 
     def __init__(self, server: PublicServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._preface: bytes | None = b""
         """What came of the header so far; None once it was read."""
-        self.unnamed = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -167,7 +165,7 @@ class _ProxiedConnection(_Connection):
 
 
 class PublicServer(web.Server):
-    """The server of the public listener; ``handler`` sees every request that aiohttp's parser let through.
+    """The server of the public listener; ``handler`` sees every request that aiohttp's parser let through, ``short_way`` those before it.
 
     Raises ConfigRefused when aiohttp has no C parser (``check_parser``).
     """
@@ -179,6 +177,7 @@ class PublicServer(web.Server):
         limits: ConnectionLimits = DEFAULT_LIMITS,
         proxies: TrustedProxies = NOBODY,
         proxy_protocol: bool = False,
+        short_way: ShortWay | None = None,
         **options: Any,
     ) -> None:
         check_parser()
@@ -193,6 +192,7 @@ class PublicServer(web.Server):
             "body_timeout": limits.body_timeout,
             "body_min_rate": limits.body_min_rate,
             "lingering_time": LINGER_SECONDS,
+            "short_way": short_way,
             "max_line_size": TARGET_BYTES,
             "max_field_size": HEADER_LINE_BYTES,
             "max_headers": HEADERS_MOST,
@@ -233,7 +233,7 @@ class PublicServer(web.Server):
         now = self._loop.time()
         try:
             for connection in self.connections:
-                cast("CallerConnection", connection).check(now)
+                cast("ShortConnection", connection).check(now)
         finally:
             # Whatever is wrong with one of them: without further rounds no limit in time would hold for any.
             self._next_round = self._loop.call_later(self._round_seconds, self._go_round) if self._connections else None

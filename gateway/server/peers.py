@@ -25,7 +25,12 @@ _XFF_LENGTH = len(_XFF)
 
 def is_believed(request: web.BaseRequest, proxies: TrustedProxies) -> bool:
     """Whether ``request`` came from a trusted proxy that writes its headers itself."""
-    return proxies.trusts(request.remote) and not _is_unnamed(request)
+    return is_believed_at(request.remote, proxies, unnamed=_is_unnamed(request))
+
+
+def is_believed_at(remote: str | None, proxies: TrustedProxies, *, unnamed: bool) -> bool:
+    """As ``is_believed``, of whatever comes from ``remote``, on a connection that ``_is_unnamed`` or not."""
+    return proxies.trusts(remote) and not unnamed
 
 
 def client_of(request: web.BaseRequest, told: Sequence[tuple[bytes, bytes]], proxies: TrustedProxies) -> str:
@@ -33,10 +38,15 @@ def client_of(request: web.BaseRequest, told: Sequence[tuple[bytes, bytes]], pro
 
     ``told`` are the headers that a proxy may have set (``RequestHeaders.told``).
     """
+    return client_at(request.remote, told, proxies, unnamed=_is_unnamed(request))
+
+
+def client_at(remote: str | None, told: Sequence[tuple[bytes, bytes]], proxies: TrustedProxies, *, unnamed: bool) -> str:
+    """As ``client_of``, of whatever comes from ``remote``, on a connection that ``_is_unnamed`` or not."""
     lines: Sequence[bytes] = ()
-    if told and proxies and not _is_unnamed(request):
+    if told and proxies and not unnamed:
         lines = [value for name, value in told if len(name) == _XFF_LENGTH and name.lower() == _XFF]
-    return proxies.client(request.remote, lines)
+    return proxies.client(remote, lines)
 
 
 def share_of(request: web.BaseRequest, proxies: TrustedProxies, client: str) -> str | None:

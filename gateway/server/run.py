@@ -21,6 +21,7 @@ from gateway.server.entry import Entry
 from gateway.server.listener import PublicServer
 from gateway.server.parts import open_parts
 from gateway.server.reloading import read_anew
+from gateway.server.short_way import KnownRequests
 from gateway.server.sockets import address_of, open_listening
 from gateway.server.store_inspection import inspect_store
 from gateway.server.systemd import Notifier
@@ -103,13 +104,15 @@ async def running(settings: Settings, *, sockets: Sockets | None = None, stop: S
     assert inner is not None, "AppRunner.setup makes the server"
     admin = Listener(PublicServer(build_admin(parts, readiness)))
     # Decision 0001: the listener's handler is ours; the endpoints' Application is reached by the public attributes of its server.
+    known = KnownRequests(parts)
     public = Listener(
         PublicServer(
-            Entry(parts, inner.request_handler),
+            Entry(parts, inner.request_handler, known=known),
             request_factory=inner.request_factory,
             limits=settings.server.limits,
             proxies=settings.server.trusted_proxies,
             proxy_protocol=settings.server.proxy_protocol,
+            short_way=known,
         )
     )
     try:

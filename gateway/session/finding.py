@@ -36,6 +36,12 @@ MAX_CANDIDATES: Final = 8
 _Over = Literal["ended", "idle", "expired"]
 
 
+def one_cookie(cookie_headers: Sequence[bytes], names: CookieNames) -> Cookie | None:
+    """The session cookie in these raw Cookie lines; None when there is none or more than one. Raises as ``cookie_values``."""
+    values = cookie_values(cookie_headers, names.session.encode())
+    return (names.origin, names.session, values[0]) if len(values) == 1 else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """One read of the store: what for, what this process knew, and whether what comes may be kept."""
@@ -76,11 +82,13 @@ class Finding:
 
         Nothing is waited for. The use is noted as in ``find``. ``HeadersRefused`` for lines that are no cookies (CK-17).
         """
-        values = cookie_values(cookie_headers, names.session.encode())
-        if len(values) != 1:
-            return None
+        cookie = one_cookie(cookie_headers, names)
+        return None if cookie is None else self.cached_by(cookie)
+
+    def cached_by(self, cookie: Cookie) -> Found | None:
+        """As ``cached``, for a request with exactly this one cookie of our name."""
         now = self._clock()
-        found = self._known((names.origin, names.session, values[0]), now)
+        found = self._known(cookie, now)
         if found is None:
             return None
         if now >= found.due_at:

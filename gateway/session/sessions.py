@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.identity import Identity
     from gateway.oidc.provider import SignedIn
     from gateway.oidc.token_response import Tokens
+    from gateway.session.cache import Cookie
     from gateway.session.cookies import CookieNames
     from gateway.session.lifecycle import Lifetimes
     from gateway.session.sealing import Keyring
@@ -113,6 +114,10 @@ class Sessions:
     def cached(self, cookie_headers: Sequence[bytes], names: CookieNames) -> Found | None:
         """See ``Finding.cached``: the session if this process knows it, without waiting; None says nothing, and ``find`` finds out."""
         return self._finding.cached(cookie_headers, names)
+
+    def cached_by(self, cookie: Cookie) -> Found | None:
+        """See ``Finding.cached_by``: the same for a request of which the one session cookie is known (``finding.one_cookie``)."""
+        return self._finding.cached_by(cookie)
 
     async def find(
         self, cookie_headers: Sequence[bytes], names: CookieNames, *, extend: bool = True, renewed: bool = True

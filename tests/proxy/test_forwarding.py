@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.proxy.downstream import Downstream
+from gateway.proxy import downstream
 from tests.support.raw_upstream import answering, echo
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -209,8 +209,17 @@ async def test_caller_that_leaves_ends_the_exchange_upstream(world):
 
 async def test_small_answer_leaves_in_one_write(world, monkeypatch):
     writes = []
-    original = Downstream._write
-    monkeypatch.setattr(Downstream, "_write", lambda self, data: (writes.append(data), original(self, data))[1])
+
+    class Watched:
+        def __init__(self, transport) -> None:
+            self._transport = transport
+
+        def write(self, data) -> None:
+            writes.append(data)
+            self._transport.write(data)
+
+    original = downstream.write_start
+    monkeypatch.setattr(downstream, "write_start", lambda transport, *args, **named: original(Watched(transport), *args, **named))
     gateway, _ = await world(answering(OK))
     await gateway.ask(b"GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert [write.endswith(b"\r\n\r\nok") for write in writes] == [True]

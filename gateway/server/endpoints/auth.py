@@ -73,7 +73,8 @@ async def auth(parts: Parts, request: web.BaseRequest, headers: RequestHeaders) 
     """
     closes = headers.upgrade or not request.content.is_eof()
     try:
-        original, site, route = _asked_about(parts, request, headers.told)
+        believed = is_believed(request, parts.settings.server.trusted_proxies)
+        original, site, route = asked_about(parts, headers.told, believed=believed)
     except ForwardAuthRefused:
         raise
     except RequestRefused as refused:
@@ -91,12 +92,20 @@ async def auth(parts: Parts, request: web.BaseRequest, headers: RequestHeaders) 
         case SignIn():
             return _closing(closes, _challenge(site, request, original))
         case Allow():
-            identity = b""
-            if verdict.identity is not None and session is not None:
-                identity = rendered_identity(session, _BLOCK, AUTH_REQUEST_HEADERS, parts.header_rules)
+            identity = b"" if verdict.identity is None or session is None else rendered_user(parts, session)
             return _let_in(request, identity, now=parts.clock(), closes=closes)
         case _:
             assert_never(verdict)
+
+
+def let_in(identity: bytes, *, now: float, connection: bytes = b"") -> bytes:
+    """202, whole; ``connection`` is its line where that is not to be left out."""
+    return b"".join((_LET_IN, date_line(now), identity, connection, b"\r\n"))
+
+
+def rendered_user(parts: Parts, session: Found) -> bytes:
+    """The headers that tell the proxy who it is, as lines."""
+    return rendered_identity(session, _BLOCK, AUTH_REQUEST_HEADERS, parts.header_rules)
 
 
 def _let_in(request: web.BaseRequest, identity: bytes, *, now: float, closes: bool) -> web.StreamResponse:
@@ -104,9 +113,8 @@ def _let_in(request: web.BaseRequest, identity: bytes, *, now: float, closes: bo
     keep_alive = request.keep_alive and not closes
     # What is not said is "keep-alive" in HTTP/1.1 and "close" in 1.0 (RFC 9112 section 9.3).
     connection = b"" if keep_alive and request.version == HttpVersion11 else _CONNECTION[keep_alive]
-    head = b"".join((_LET_IN, date_line(now), identity, connection, b"\r\n"))
     downstream = Downstream(request)
-    downstream.start(head, 0, b"", complete=True)
+    downstream.start(let_in(identity, now=now, connection=connection), 0, b"", complete=True)
     return Relayed(202, body_length=0, keep_alive=keep_alive)
 
 
@@ -116,9 +124,12 @@ def _closing(closes: bool, response: web.Response) -> web.Response:
     return response
 
 
-def _asked_about(parts: Parts, request: web.BaseRequest, told: Sequence[tuple[bytes, bytes]]) -> tuple[OriginalRequest, Site, Route]:
-    """The original request, where it came to and which route takes it; refused as the same request would be if it came directly."""
-    original = original_request(told, trusted=is_believed(request, parts.settings.server.trusted_proxies))
+def asked_about(parts: Parts, told: Sequence[tuple[bytes, bytes]], *, believed: bool) -> tuple[OriginalRequest, Site, Route]:
+    """The original request, where it came to and which route takes it; refused as the same request would be if it came directly.
+
+    ``told`` are the headers of a check, by a proxy that is ``believed`` or not.
+    """
+    original = original_request(told, trusted=believed)
     site = parts.sites[parts.settings.server.origins.for_url(original.scheme, original.authority)]
     if is_own(original.target, parts.settings.server.prefix):
         raise RouteMissing("the proxy asks about our own prefix: send those paths to the gateway without asking")
