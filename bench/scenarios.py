@@ -26,6 +26,16 @@ CONNECTIONS = 32
 BODY_CONNECTIONS = 4
 _SETTLE = 0.2
 _OTHER_FILES = 200
+_AS_BROWSERS = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:14{browser}.0) Gecko/20100101 Firefox/14{browser}.0",
+    "Accept": "*/*",
+    "Accept-Language": "en-US,en;q=0.5",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Referer": "http://127.0.0.1/pages/{page}",
+    "Sec-Fetch-Dest": "empty",
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Site": "same-origin",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +74,15 @@ class Scenario:
 
 
 def get(target: Target, name: str) -> Measurement:
-    """Signed-in GETs of a fixed answer over kept connections."""
+    """Signed-in GETs of a fixed answer over kept connections, by scripts of several pages in several browsers."""
     size = name.removeprefix("get-")
-    return _requests(target, name, f"{target.peer.prefix}/{size}", CONNECTIONS, SIZES[size])
+    return _requests(target, name, f"{target.peer.prefix}/{size}?page={{page}}", CONNECTIONS, SIZES[size], extra=_AS_BROWSERS)
+
+
+def get_new(target: Target, name: str) -> Measurement:
+    """The same, each with a header that nobody has sent before: nothing that was learnt of one request is of use for the next."""
+    extra = _AS_BROWSERS | {"X-Serial": "{serial}"}
+    return _requests(target, name, f"{target.peer.prefix}/100?page={{page}}", CONNECTIONS, SIZES["100"], extra=extra)
 
 
 def download(target: Target, name: str) -> Measurement:
@@ -75,10 +91,11 @@ def download(target: Target, name: str) -> Measurement:
 
 
 def check(target: Target, name: str) -> Measurement:
-    """What a front proxy asks for every request."""
+    """What a front proxy asks for every request, with what the browser sent."""
     asked = target.peer.check
     assert asked is not None
-    extra = {name: value.format(authority=f"127.0.0.1:{target.port}") for name, value in asked.headers.items()}
+    authority = f"127.0.0.1:{target.port}"
+    extra = _AS_BROWSERS | {name: value.replace("{authority}", authority) for name, value in asked.headers.items()}
     return _requests(target, name, asked.path, CONNECTIONS, 0, extra=extra, status=asked.status)
 
 
@@ -131,6 +148,7 @@ def logins(target: Target, name: str) -> Measurement:
 ALL: tuple[Scenario, ...] = (
     Scenario("get-100", "Signed-in GET, 100 B", Use.REQUESTS, get),
     Scenario("get-16k", "Signed-in GET, 16 KiB", Use.REQUESTS, get),
+    Scenario("get-100-new", "Signed-in GET, 100 B, no head like another", Use.REQUESTS, get_new),
     Scenario("check", "Forward-auth check", Use.CHECKS, check),
     Scenario("download-10m", "Download, 10 MiB", Use.REQUESTS, download),
     Scenario("upload-10m", "Upload, 10 MiB", Use.REQUESTS, upload),
@@ -196,14 +214,25 @@ def _requests(
     target: Target, name: str, path: str, connections: int, size: int, *, extra: dict[str, str] | None = None, status: int = 200
 ) -> Measurement:
     headers = target.headers | (extra or {})
-    _expect(target, path, headers, status, size)
-    url = target.url(path)
-    wrk.run(target.wrk, url, headers=headers, connections=connections, seconds=1, cores=target.cores, folder=target.folder)
-    with _Meter(target) as meter:
-        ran = wrk.run(
-            target.wrk, url, headers=headers, connections=connections, seconds=target.seconds, cores=target.cores, folder=target.folder
+    once = {name: wrk.filled(value) for name, value in headers.items()}
+    _expect(target, wrk.filled(path), once, status, size)
+
+    def load_for(seconds: float) -> wrk.Ran:
+        return wrk.run(
+            target.wrk,
+            target.url("/"),
+            headers=headers,
+            connections=connections,
+            seconds=seconds,
+            cores=target.cores,
+            folder=target.folder,
+            target=path,
         )
-    _expect(target, path, headers, status, size)
+
+    load_for(1)
+    with _Meter(target) as meter:
+        ran = load_for(target.seconds)
+    _expect(target, wrk.filled(path), once, status, size)
     if ran.errors or not ran.requests or ran.received < ran.requests * size:
         raise LoadFailed(f"{ran.errors} errors in {ran.requests} requests of {path}, {ran.received} bytes received")
     whole = ran.received / size if size >= SIZES["10m"] else ran.requests

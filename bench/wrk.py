@@ -31,6 +31,33 @@ end
 """
 
 
+PAGES = 500
+BROWSERS = 8
+_PAGES = """
+local whole, sent = {}, 0
+function init(args)
+  for page = 1, PAGES do
+    local fill = function(text) return (text:gsub("{page}", page):gsub("{browser}", page % BROWSERS)) end
+    local headers = {}
+    for name, value in pairs(wrk.headers) do headers[name] = fill(value) end
+    whole[page] = wrk.format(nil, fill(TARGET), headers)
+  end
+end
+function request()
+  sent = sent + 1
+  local one = whole[sent % PAGES + 1]
+  if SERIAL then return (one:gsub("{serial}", sent)) end
+  return one
+end
+"""
+"""Requests that differ as those of several people do: ``{page}``, ``{browser}`` and ``{serial}``, which no two requests have alike."""
+
+
+def filled(text: str) -> str:
+    """What the first request has in the place of ``{page}`` and the others."""
+    return text.replace("{page}", "1").replace("{browser}", "1").replace("{serial}", "0")
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What wrk saw: ``bytes`` received with heads, latencies in milliseconds."""
@@ -57,11 +84,27 @@ def parse(printed: str) -> Ran:
 
 
 def run(
-    tool: Tool, url: str, *, headers: Mapping[str, str], connections: int, seconds: float, cores: Cores, folder: Path, upload: int = 0
+    tool: Tool,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    connections: int,
+    seconds: float,
+    cores: Cores,
+    folder: Path,
+    upload: int = 0,
+    target: str | None = None,
 ) -> Ran:
-    """Keep ``connections`` busy for ``seconds`` (whole ones, at least one). Raises ``LoadFailed``."""
+    """Keep ``connections`` busy for ``seconds`` (whole ones, at least one). Raises ``LoadFailed``.
+
+    ``target``, where it is given, is asked for in the place of the URL's path; in it and in ``headers`` what ``filled`` names differs.
+    """
     script = folder / "wrk.lua"
-    script.write_text(_SCRIPT)
+    settings = ""
+    if target is not None:
+        serial = "true" if any("{serial}" in value for value in headers.values()) else "false"
+        settings = f"local PAGES, BROWSERS, SERIAL, TARGET = {PAGES}, {BROWSERS}, {serial}, {json.dumps(target)}\n{_PAGES}"
+    script.write_text(settings + _SCRIPT)
     command = [str(tool.path), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s", "-s", str(script)]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]

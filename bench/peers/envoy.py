@@ -114,5 +114,5 @@ LEAST = Peer(
     sessions="cookies, in clear",
     install=installing.envoy,
     render=render_least,
-    scenarios=frozenset({"get-100", "get-16k"}),
+    scenarios=frozenset({"get-100", "get-16k", "get-100-new"}),
 )

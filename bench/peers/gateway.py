@@ -62,7 +62,12 @@ PEER = Peer(
     check=Check(
         "/oauth2/auth",
         202,
-        {"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "{authority}", "X-Forwarded-Uri": "/100"},
+        {
+            "X-Forwarded-Method": "GET",
+            "X-Forwarded-Proto": "http",
+            "X-Forwarded-Host": "{authority}",
+            "X-Forwarded-Uri": "/100?page={page}",
+        },
     ),
 )
 
@@ -73,6 +78,6 @@ PUBLIC = Peer(
     render=render,
     signs_in=False,
     prefix="/public",
-    scenarios=frozenset({"get-100", "get-16k"}),
+    scenarios=frozenset({"get-100", "get-16k", "get-100-new"}),
 )
 """The same program on a route without a session: the difference is what finding the session costs."""

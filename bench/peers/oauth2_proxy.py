@@ -51,6 +51,6 @@ PEER = Peer(
     check=Check(
         "/oauth2/auth",
         202,
-        {"X-Forwarded-Proto": "http", "X-Forwarded-Host": "{authority}", "X-Forwarded-Uri": "/100"},
+        {"X-Forwarded-Proto": "http", "X-Forwarded-Host": "{authority}", "X-Forwarded-Uri": "/100?page={page}"},
     ),
 )

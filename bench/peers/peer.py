@@ -26,7 +26,10 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The forward-auth endpoint of a peer: what a front proxy asks, and the status that lets a request through."""
+    """The forward-auth endpoint of a peer: what a front proxy asks, and the status that lets a request through.
+
+    In ``headers``, ``{authority}`` is the peer's own and ``{page}`` differs from request to request.
+    """
 
     path: str
     status: int

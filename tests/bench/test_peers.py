@@ -66,4 +66,4 @@ def test_nobody_is_measured_in_what_they_cannot_do():
     assert able["this gateway"] == {one.name for one in scenarios.ALL}
     assert "check" not in able["Envoy, oauth2 filter"]
     assert "logins" not in able["nginx, bare proxy"]
-    assert able["this gateway, public route"] == {"get-100", "get-16k"}
+    assert able["this gateway, public route"] == {"get-100", "get-16k", "get-100-new"}
