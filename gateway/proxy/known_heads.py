@@ -2,8 +2,9 @@
 
 Answers the cost of reading what a browser or a proxy sends again with every request, and request smuggling (SM) all the same: a head is
 known by every byte after its request line, so nothing is read in a way in which aiohttp's parser did not read it. What may differ is the
-request line, of the one form ``GET /target HTTP/1.1`` (or HEAD), and the value of one header that differs with every page, as long as it is
-of visible ASCII alone: neither has a byte that a parser takes for anything else. Pure; bounded in number and in bytes.
+request line, of the one form ``GET /target HTTP/1.1`` (or HEAD), and the values of headers that differ with every request (``VARYING``), as
+long as they are words of visible ASCII with single spaces between them: there is no byte in them that a parser takes for anything else.
+Pure; bounded in number and in bytes.
 """
 
 from __future__ import annotations
@@ -11,141 +12,171 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.proxy.headers import Treatment
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.proxy.headers import HeaderRules
     from gateway.proxy.request_headers import RequestHeaders
 
 LONGEST_HEAD: Final = 8 * 1024
 """Bytes, request line included: no limit on a line or on all headers together is near."""
 MOST_HEADS: Final = 4096
+MOST_MET_ONCE: Final = 8192
 MOST_OCTETS: Final = 4 * 1024 * 1024
 """Of heads; with what they say it is about three times that."""
+
+VARYING: Final = (
+    *("Referer", "If-None-Match", "If-Modified-Since", "If-Range", "Range"),
+    *("X-Request-ID", "X-Correlation-ID", "Traceparent", "Tracestate"),
+    *("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Uri", "X-Original-URL", "X-Auth-Request-Redirect"),
+)
+"""As they are written here, or in small letters: where a page was asked for, what is there of it already, how logs name the request,
+and what a proxy tells of it. None of them has a meaning for a parser."""
 
 _LINE_END: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
 _VERSION: Final = b" HTTP/1.1"
-_VARYING: Final = (b"\r\nReferer: ", b"\r\nX-Original-URL: ", b"\r\nX-Forwarded-Uri: ")
-"""Of these headers the first that is there may have another value: where a page was asked for, and what a proxy asks about."""
-_VISIBLE: Final = re.compile(rb"[!-~]+")
+_NAMES: Final = "|".join(dict.fromkeys(spelled for name in VARYING for spelled in (name, name.lower()))).encode()
+_VARIES: Final = re.compile(rb"\r\n(" + _NAMES + rb"): ([!-~]++(?: [!-~]++)*+)(?=\r\n)")
 
 
 class Known:
-    """What a head says, apart from its request line and the one value that may differ. ``host`` and ``cookies``: as ``RequestHeaders``."""
+    """What a head says, apart from its request line and the values that differ. ``host`` and ``cookies``: as ``RequestHeaders``."""
 
-    __slots__ = ("_after", "_before", "_told", "_varies_at", "authority", "cookies", "cookies_by_origin", "host")
+    __slots__ = ("_lines", "_passing", "_told", "_told_at", "authority", "cookies", "cookies_by_origin", "host")
 
-    def __init__(self, headers: RequestHeaders, before: bytes, after: bytes, varies_at: int) -> None:
+    def __init__(self, headers: RequestHeaders, lines: bytes, passing: Sequence[int], told_at: Sequence[int | None]) -> None:
         self.host = headers.host
         self.authority = headers.host.decode("latin-1")
         self.cookies = headers.cookies
         self.cookies_by_origin: dict[str, tuple[str, str, bytes] | None] = {}
         """Whoever looks for one cookie in ``cookies`` may keep it here, with None for not exactly one, by origin."""
+        self._lines = lines
+        """What passes; where ``_passing`` names values, with ``%b`` in the place of each."""
+        self._passing = tuple(passing)
         self._told = headers.told
-        self._before = before
-        self._after = after
-        self._varies_at = varies_at
+        self._told_at = tuple(told_at)
 
-    def passed(self, value: bytes) -> bytes:
+    def passed(self, values: Sequence[bytes]) -> bytes:
         """The lines that pass to an application."""
-        return self._before + value + self._after if self._after else self._before
+        return self._lines % tuple([values[at] for at in self._passing]) if self._passing else self._lines
 
-    def told(self, value: bytes) -> list[tuple[bytes, bytes]]:
+    def told(self, values: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         """As ``RequestHeaders.told``."""
-        told, at = self._told, self._varies_at
-        return told if at < 0 else [*told[:at], (told[at][0], value), *told[at + 1 :]]
+        return [(name, value if at is None else values[at]) for (name, value), at in zip(self._told, self._told_at, strict=True)]
 
 
 class Met(NamedTuple):
-    """A request whose head is known: ``target`` as sent, ``value`` of the header that may differ (empty without it)."""
+    """A request whose head is known: ``target`` as sent, ``values`` of the headers that differ, in their order."""
 
     known: Known
     method: str
     target: str
-    value: bytes
-
-
-class _Taken(NamedTuple):
-    """A head taken apart. ``rest`` is all of it after the request line, less ``value``, which stands behind ``varying``."""
-
-    method: str
-    target: bytes
-    rest: bytes
-    varying: bytes
-    value: bytes
+    values: Sequence[bytes]
 
 
 class KnownHeads:
-    """The heads that one process knows."""
+    """The heads that one process knows: those that came twice."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[tuple[bytes, ...], Known] = {}
         self._octets = 0
+        self._met_once: set[int] = set()
+        """Hashes of keys. Two heads that share one make a head known the first time, which does no harm."""
 
     def meet(self, head: bytes) -> Met | None:
         """What ``head`` is, one whole head and nothing else; None where only a parser can say."""
         taken = _take_apart(head)
         if taken is None:
             return None
-        known = self._known.get(taken.rest)
-        return None if known is None else Met(known, taken.method, taken.target.decode("latin-1"), taken.value)
+        known = self._known.get(taken.key)
+        return None if known is None else Met(known, taken.method, taken.target.decode("latin-1"), taken.values)
 
-    def remember(self, head: bytes, headers: RequestHeaders) -> None:
-        """``head`` was parsed as one request that has no body and does not end its connection, and read as ``headers``.
+    def remember(self, head: bytes, headers: RequestHeaders, rules: HeaderRules) -> None:
+        """``head`` was parsed as one request that has no body and does not end its connection, and read as ``headers`` by ``rules``.
 
         What asks for more than an answer (an upgrade, a 100, a nomination) is not kept.
         """
         taken = _take_apart(head)
-        if taken is None or headers.length is not None or headers.chunked or headers.expects_continue:
+        if taken is None or not self._came_before(taken.key):
             return
-        if headers.upgrade or headers.nominated or not headers.host:
+        if headers.length is not None or headers.chunked or headers.expects_continue or headers.upgrade or headers.nominated:
             return
-        known = _as_known(headers, taken)
+        known = _as_known(headers, list(zip(taken.names, taken.values, strict=True)), rules)
         if known is None:
             return
-        octets = len(taken.rest)
-        if len(self._known) >= MOST_HEADS or self._octets + octets > MOST_OCTETS:
+        if len(self._known) >= MOST_HEADS or self._octets + len(head) > MOST_OCTETS:
             self._known.clear()
             self._octets = 0
-        self._known[taken.rest] = known
-        self._octets += octets
+        self._known[taken.key] = known
+        self._octets += len(head)
+
+    def _came_before(self, key: tuple[bytes, ...]) -> bool:
+        number = hash(key)
+        if number in self._met_once:
+            self._met_once.remove(number)
+            return True
+        if len(self._met_once) >= MOST_MET_ONCE:
+            self._met_once.clear()
+        self._met_once.add(number)
+        return False
+
+
+class _Taken(NamedTuple):
+    """A head in pieces: ``key`` is all that has to be the same, the names of what differs among it."""
+
+    method: str
+    target: bytes
+    key: tuple[bytes, ...]
+    names: Sequence[bytes]
+    values: Sequence[bytes]
 
 
 def _take_apart(head: bytes) -> _Taken | None:
-    if len(head) > LONGEST_HEAD:
-        return None
     line_end = head.find(_LINE_END)
-    if head.find(_END, line_end) != len(head) - len(_END) or head[line_end - len(_VERSION) : line_end] != _VERSION:
+    if (
+        len(head) > LONGEST_HEAD
+        or head.find(_END, line_end) != len(head) - len(_END)
+        or head[line_end - len(_VERSION) : line_end] != _VERSION
+    ):
         return None
     method = "GET" if head.startswith(b"GET /") else "HEAD" if head.startswith(b"HEAD /") else None
     if method is None:
         return None
-    target = head[len(method) + 1 : line_end - len(_VERSION)]
-    for varying in _VARYING:
-        at = head.find(varying, line_end)
-        if at >= 0:
-            begin = at + len(varying)
-            end = head.find(_LINE_END, begin)
-            value = head[begin:end]
-            if _VISIBLE.fullmatch(value) is None:
-                return None
-            return _Taken(method, target, head[line_end:begin] + head[end:], varying, value)
-    return _Taken(method, target, head[line_end:], b"", b"")
+    pieces = _VARIES.split(head[line_end:])
+    names, values = pieces[1::3], pieces[2::3]
+    del pieces[2::3]
+    return _Taken(method, head[len(method) + 1 : line_end - len(_VERSION)], tuple(pieces), names, values)
 
 
-def _as_known(headers: RequestHeaders, taken: _Taken) -> Known | None:
+def _as_known(headers: RequestHeaders, varying: list[tuple[bytes, bytes]], rules: HeaderRules) -> Known | None:
     lines = headers.lines
     passed = b"".join(lines)
     ends = len(lines)
     if passed.count(b"\n") != ends or passed.count(b"\r") != ends or b"\0" in passed or b"sec-websocket-" in passed.lower():
         return None
-    if not taken.varying:
-        return Known(headers, passed, b"", -1)
-    name = taken.varying[2:-2]
-    told = [at for at, pair in enumerate(headers.told) if pair == (name, taken.value)]
-    line = b"%b: %b\r\n" % (name, taken.value)
-    places = [at for at, one in enumerate(lines) if one == line]
-    if len(told) == 1 and not places:
-        return Known(headers, passed, b"", told[0])
-    if len(places) == 1 and not told:
-        at = places[0]
-        return Known(headers, b"".join(lines[:at]) + name + b": ", _LINE_END + b"".join(lines[at + 1 :]), -1)
-    return None
+    if not headers.host:
+        return None
+    templates = [line.replace(b"%", b"%%") for line in lines]
+    told_at: list[int | None] = [None] * len(headers.told)
+    passing = []
+    line = told = 0
+    for at, pair in enumerate(varying):
+        name = pair[0]
+        match rules.treatment(name):
+            case Treatment.PASS:
+                line = lines.index(b"%b: %b\r\n" % pair, line)
+                templates[line] = name + b": %b\r\n"
+                passing.append(at)
+                line += 1
+            case Treatment.TOLD:
+                told = headers.told.index(pair, told)
+                told_at[told] = at
+                told += 1
+            case Treatment.DROP:
+                pass
+            case _:
+                return None
+    return Known(headers, b"".join(templates) if passing else passed, passing, told_at)

@@ -52,7 +52,7 @@ class KnownRequests:
         if isinstance(caller, ShortConnection) and request.keep_alive:
             head = caller.head_of(request)
             if head is not None:
-                self._heads.remember(head, headers)
+                self._heads.remember(head, headers, self._parts.header_rules)
 
     def __call__(self, caller: ShortConnection, head: bytes) -> bool:
         """See ``ShortWay``."""
@@ -87,11 +87,11 @@ class KnownRequests:
         if not isinstance(verdict, Allow):
             return False
         session = found if verdict.identity is not None else None
-        client = client_at(caller.remote, known.told(met.value), parts.settings.server.trusted_proxies, unnamed=caller.unnamed)
+        client = client_at(caller.remote, known.told(met.values), parts.settings.server.trusted_proxies, unnamed=caller.unnamed)
         sent = request_head_without_body(
             met.method,
             (rewritten(target, route) if route.strip_prefix or route.add_prefix else target).raw,
-            known.passed(met.value),
+            known.passed(met.values),
             identity=b"" if session is None else rendered_identity(session, route.index, route.identity, rules),
             forwarded=rendered_forwarded(site, client, route.path.removesuffix("/") if route.strip_prefix else "", rules),
             host=upstream.host or known.host,
@@ -108,7 +108,7 @@ class KnownRequests:
     def _let_in(self, caller: ShortConnection, met: Met) -> bool:
         parts, known = self._parts, met.known
         believed = is_believed_at(caller.remote, parts.settings.server.trusted_proxies, unnamed=caller.unnamed)
-        _, site, route = asked_about(parts, known.told(met.value), believed=believed)
+        _, site, route = asked_about(parts, known.told(met.values), believed=believed)
         found = None
         if route.access is not Access.PUBLIC:
             found = self._found(known, site)
