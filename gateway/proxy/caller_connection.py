@@ -1,10 +1,10 @@
 """A caller's connection that waits for nothing without end: heads and bodies come in time and in bounds, and broken ones are noticed.
 
 Answers SL-01 and SL-02 (aiohttp keeps a connection with half a head for as long as an idle one, and waits for ever for a body of which a
-byte comes now and then), SL-10 (pipelined requests wait in a queue of 32, and the rest in the kernel; none is taken up while answers wait
-to be read), and SM-35, SM-37: when a chunk is malformed, aiohttp 3.14 queues a 400 behind the request in flight and leaves that request's
-reader waiting for bytes that will never come; here the reader hears of it at once. No request costs a timer: whoever runs the server calls
-``check`` of every connection now and then. The server's connections derive from this one.
+byte comes now and then), SL-10 (pipelined requests wait in a queue of 32, and the rest in the kernel), and SM-35, SM-37: when a chunk is
+malformed, aiohttp 3.14 queues a 400 behind the request in flight and leaves that request's reader waiting for bytes that will never come;
+here the reader hears of it at once. No request costs a timer: whoever runs the server calls ``check`` of every connection now and then. The
+server's connections derive from this one.
 
 Answers IH-10 and SM-43 across requests as well: aiohttp 3.14 keeps the last trailer of a chunked body and makes it the first header of the
 next request on the connection, which behind a proxy is somebody else's. So a connection goes on after a chunked body only when that had no
@@ -21,7 +21,7 @@ from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 from typing_extensions import override
 
 from gateway.errors import HeadersTooLarge, RequestRefused, RequestTimeout
-from gateway.proxy.passing_connection import PassingConnection
+from gateway.proxy.unread_answers import UnreadAnswers
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
@@ -40,14 +40,11 @@ MAX_UNFINISHED_HEAD = 84 * 1024
 PACED_OVER: Final = 30.0
 """Seconds over which the rate of a body is taken: pauses are no fault, being slow without end is."""
 
-LONGEST_UNREAD: Final = 300.0
-"""Seconds for which a caller may take nothing of answers that were sent whole: a paused film goes on, who is gone does not come back."""
-
 _NO_TRAILERS = b"\r\n0\r\n\r\n"
 """How a chunked body without trailers ends. None with trailers does: a trailer has a colon."""
 
 
-class CallerConnection(PassingConnection):
+class CallerConnection(UnreadAnswers):
     """aiohttp's connection, with limits on time and size, and honest about malformed bodies. Times are seconds."""
 
     __slots__ = (
@@ -129,9 +126,14 @@ class CallerConnection(PassingConnection):
         elif self._current_request is not None:
             # RFC 9112 section 9.6. Whoever writes the answer asks the request, which keeps what it said here.
             self._current_request._cache["keep_alive"] = False  # noqa: SLF001 - the minor version is pinned
+        elif self._messages:
+            message, body = self._messages[0]
+            if not isinstance(message, _ErrInfo):
+                self._messages[0] = (message._replace(should_close=True), body)
 
     def check(self, now: float) -> None:
         """End what takes too long by the loop's time ``now``: a head with 408, or silently when nothing came, and the wait for a body."""
+        self.check_reading(now)
         if self._waiter is not None:
             self._paced = None
             if self._head_since and now - self._head_since >= self._header_timeout and not self._close:
@@ -142,7 +144,6 @@ class CallerConnection(PassingConnection):
             return
         request = self._current_request
         if request is None:
-            self._check_reading(now)
             return
         body = request.content
         passage = self._passage
@@ -157,32 +158,6 @@ class CallerConnection(PassingConnection):
             self._give_up(body, RequestTimeout("a body that came too slowly"))
         elif not stands:
             self._stalled_since, self._stalled_at = now, body.total_bytes
-
-    def _check_reading(self, now: float) -> None:
-        """End the wait for a caller who takes nothing of the answers that are his."""
-        transport = self.transport
-        if not self._paused or transport is None:
-            self._stalled_since = 0.0
-            return
-        unread = transport.get_write_buffer_size()
-        if not self._stalled_since or unread != self._stalled_at:
-            self._stalled_since, self._stalled_at = now, unread
-        elif now - self._stalled_since >= LONGEST_UNREAD:
-            self._force_close = True
-            transport.abort()
-
-    @override
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """No further request is taken up while answers wait to be read: they would pile up here (SL-10)."""
-        finished = await super().finish_response(request, resp, start_time)
-        if self._paused:
-            try:
-                await self._drain_helper()
-            except ConnectionError:
-                return finished[0], True
-        return finished
 
     def _give_up(self, body: StreamReader, failure: RequestTimeout) -> None:
         body.set_exception(failure)
@@ -202,9 +177,11 @@ class CallerConnection(PassingConnection):
 
     @override
     def _process_keepalive(self) -> None:
-        """A connection on which a head has begun, or never one has, is not idle: ``check`` has its limit."""
+        """A connection on which a head has begun, or never one has, is not idle, nor one that ``owes``: ``check`` has their limits."""
         if self._head_since:
             self._keepalive_handle = None
+        elif self.owes:
+            self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
         else:
             super()._process_keepalive()
 

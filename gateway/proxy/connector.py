@@ -71,10 +71,10 @@ class Upstream:
 
     def take(self) -> UpstreamConnection | None:
         """An idle connection at once, if the address to take has one: the cheap way, without waiting."""
-        self._turn += 1
         pool = self._only or self._choose(asyncio.get_running_loop().time(), ())
         connection = pool.take()
         if connection is not None:
+            self._turn += 1
             connection.timeouts = self.timeouts
         return connection
 
@@ -88,6 +88,8 @@ class Upstream:
         tried: list[int] = []
         while True:
             pool = self._only or self._choose(loop.time(), tried)
+            if not tried:
+                self._turn += 1  # once a request, as in ``take``, where asking in vain is nobody's turn
             tried.append(self.pools.index(pool))
             try:
                 connection = await pool.acquire(self.timeouts, fresh=fresh)

@@ -12,7 +12,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.errors import HeadersTooLarge
 from gateway.proxy.headers import Treatment
+from gateway.proxy.request_headers import check_cookies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,7 @@ _LINE_END: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
 _VERSION: Final = b" HTTP/1.1"
 _NAMES: Final = "|".join(dict.fromkeys(spelled for name in VARYING for spelled in (name, name.lower()))).encode()
+_VISIBLE: Final = re.compile(rb"[!-~]+")
 _VARIES: Final = re.compile(rb"\r\n(" + _NAMES + rb"): ([!-~]++(?: [!-~]++)*+)(?=\r\n)")
 
 
@@ -100,7 +103,7 @@ class KnownHeads:
         What asks for more than an answer (an upgrade, a 100, a nomination) is not kept.
         """
         taken = _take_apart(head)
-        if taken is None or not self._came_before(taken.key):
+        if taken is None or taken.key in self._known or not self._came_before(taken.key):
             return
         if headers.length is not None or headers.chunked or headers.expects_continue or headers.upgrade or headers.nominated:
             return
@@ -142,13 +145,14 @@ def _take_apart(head: bytes) -> _Taken | None:
         or head[line_end - len(_VERSION) : line_end] != _VERSION
     ):
         return None
-    method = "GET" if head.startswith(b"GET /") else "HEAD" if head.startswith(b"HEAD /") else None
-    if method is None:
+    method = "GET" if head.startswith(b"GET /") else "HEAD" if head.startswith(b"HEAD /") else ""
+    target = head[len(method) + 1 : line_end - len(_VERSION)]
+    if not method or _VISIBLE.fullmatch(target) is None:
         return None
     pieces = _VARIES.split(head[line_end:])
     names, values = pieces[1::3], pieces[2::3]
     del pieces[2::3]
-    return _Taken(method, head[len(method) + 1 : line_end - len(_VERSION)], tuple(pieces), names, values)
+    return _Taken(method, target, tuple(pieces), names, values)
 
 
 def _as_known(headers: RequestHeaders, varying: list[tuple[bytes, bytes]], rules: HeaderRules) -> Known | None:
@@ -159,15 +163,23 @@ def _as_known(headers: RequestHeaders, varying: list[tuple[bytes, bytes]], rules
         return None
     if not headers.host:
         return None
+    try:
+        # With a short value or a long one: what is too much is too much whatever else there is.
+        check_cookies(headers.cookies)
+    except HeadersTooLarge:
+        return None
     templates = [line.replace(b"%", b"%%") for line in lines]
     told_at: list[int | None] = [None] * len(headers.told)
     passing = []
     line = told = 0
     for at, pair in enumerate(varying):
         name = pair[0]
+        same = b"%b: %b\r\n" % pair
+        if lines.count(same) + headers.told.count(pair) > varying.count(pair):
+            return None  # one of them was written otherwise, and which of them this one is cannot be told
         match rules.treatment(name):
             case Treatment.PASS:
-                line = lines.index(b"%b: %b\r\n" % pair, line)
+                line = lines.index(same, line)
                 templates[line] = name + b": %b\r\n"
                 passing.append(at)
                 line += 1

@@ -96,7 +96,7 @@ def read_request_headers(
     if total > HEADER_BYTES:
         raise HeadersTooLarge(f"headers of {total} bytes together, more than {HEADER_BYTES}")
     if total > USUAL_BYTES:
-        _check_cookies([value for name, value in headers if name.lower() == b"cookie"])
+        check_cookies([value for name, value in headers if name.lower() == b"cookie"])
     read = _read(headers, rules, method)
     if read.nominated:
         if read.nominated & _NEVER_NOMINATED:
@@ -115,8 +115,8 @@ def read_request_headers(
     return read
 
 
-def _check_cookies(lines: Sequence[bytes]) -> None:
-    """To be called before they are taken apart: anonymous requests cost the attacker more than us (invariant 15)."""
+def check_cookies(lines: Sequence[bytes]) -> None:
+    """Raises HeadersTooLarge. Comes before they are taken apart: anonymous requests cost the attacker more than us (invariant 15)."""
     if sum(map(len, lines)) > COOKIE_BYTES or sum([line.count(b";") for line in lines]) > MOST_COOKIES:
         raise HeadersTooLarge("Cookie lines")
 

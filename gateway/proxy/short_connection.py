@@ -2,13 +2,13 @@
 
 Answers request smuggling on the short way (SM, O1): it is open only to bytes that begin where a message ended, hold one whole head and
 nothing else, and come while aiohttp waits for a request. Where a message ends is counted here: after a head without a body that came alone,
-after the last byte of a body of known length, after a chunked body behind which nothing came. Once that is in doubt, it stays in doubt for
-as long as the connection lasts, and aiohttp's parser alone says what is a request.
+after the last byte of a body of known length. Once that is in doubt, it stays in doubt for as long as the connection lasts, and aiohttp's
+parser alone says what is a request.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
@@ -20,6 +20,7 @@ from gateway.proxy.framing import content_length
 from gateway.proxy.known_heads import LONGEST_HEAD
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from aiohttp import web
@@ -28,17 +29,11 @@ if TYPE_CHECKING:
     from gateway.proxy.framing import Framing
     from gateway.proxy.short_exchange import ShortExchange
 
+ShortWay: TypeAlias = "Callable[[ShortConnection, bytes], bool]"
+"""Answers, or begins to, what one whole head asks for; False, and nothing was done, when it is for aiohttp to read."""
+
 _END_OF_HEAD: Final = b"\r\n\r\n"
-_IN_CHUNKS: Final = -1
-_IN_DOUBT: Final = -2
-
-
-class ShortWay(Protocol):
-    """Who answers a request whose head is known."""
-
-    def __call__(self, caller: ShortConnection, head: bytes) -> bool:
-        """Answer, or begin to, what ``head`` asks for; False, and nothing was done, when it is for aiohttp to read."""
-        ...
+_IN_DOUBT: Final = -1
 
 
 class ShortConnection(CallerConnection):
@@ -57,7 +52,7 @@ class ShortConnection(CallerConnection):
         """What came of a head that is not whole yet."""
         self._exchange: ShortExchange | None = None
         """What is under way, and nobody else knows of."""
-        self._handed: tuple[RawRequestMessage, ShortExchange] | None = None
+        self._handed: ShortExchange | None = None
         """What was handed over, until its request is taken up."""
         self.unnamed = False
         """Whether a PROXY protocol header came and named nobody. What came through is then as the client wrote it, and believed from
@@ -74,25 +69,20 @@ class ShortConnection(CallerConnection):
         alone, self._alone = self._alone, None
         return alone[1] if alone is not None and alone[0] is request._message else None  # noqa: SLF001 - the minor version is pinned
 
-    def handed_over(self, request: web.BaseRequest) -> ShortExchange | None:
-        """The exchange of ``request``, if it was begun on the short way; it is whoever asks who ends it."""
-        handed = self._handed
-        if handed is None or handed[0] is not request._message:  # noqa: SLF001 - as above
-            return None
-        self._handed = None
-        return handed[1]
+    def take_up(self) -> ShortExchange | None:
+        """The exchange of the request that aiohttp begins with now, if it was handed over; it is whoever asks who ends it."""
+        handed, self._handed = self._handed, None
+        return handed
 
     # what the short way does
 
     def began(self, exchange: ShortExchange) -> None:
         """A request went up, and ``answered`` or ``hand_over`` is to come."""
         self._exchange = exchange
-        self._request_count += 1
         self._head_since = 0.0
 
     def began_and_answered(self, head: bytes) -> None:
         """A request that nobody else need hear of has this answer, without a body."""
-        self._request_count += 1
         self._head_since = 0.0
         self.answered(head, 0, b"")
 
@@ -119,12 +109,12 @@ class ShortConnection(CallerConnection):
         if exchange is None:
             return
         exchange.connection.tell_nobody()
+        # Nothing waits before it, so that its request is the next that aiohttp begins with.
         self._read(exchange.head)
-        message = self._messages[-1][0] if self._messages else None
-        if message is None or isinstance(message, _ErrInfo):
-            exchange.drop()  # the connection is closing
+        if self._messages:
+            self._handed = exchange
         else:
-            self._handed = (message, exchange)
+            exchange.drop()  # the connection is closing
 
     # what aiohttp and asyncio call
 
@@ -140,6 +130,7 @@ class ShortConnection(CallerConnection):
             and not self._paused
             and not self._begun
             and not self._close
+            and not self._force_close
             and self._short_way(self, data)
         ):
             return
@@ -152,21 +143,12 @@ class ShortConnection(CallerConnection):
         if exchange is not None:
             exchange.drop()
         if handed is not None:
-            handed[1].drop()
+            handed.drop()
         super().connection_lost(exc)
 
     @override
     def close(self) -> None:
-        if self._exchange is not None:
-            self.hand_over()
-            if self._messages:
-                # Whoever writes its answer says that it is the last.
-                message, body = self._messages.pop()
-                if not isinstance(message, _ErrInfo):
-                    last = message._replace(should_close=True)
-                    if self._handed is not None:
-                        self._handed = (last, self._handed[1])
-                    self._messages.append((last, body))
+        self.hand_over()
         super().close()
 
     @override
@@ -207,10 +189,8 @@ class ShortConnection(CallerConnection):
             return _IN_DOUBT
         message, body = self._messages[-1]
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        if isinstance(message, _ErrInfo) or message.upgrade or end < len(_END_OF_HEAD):
+        if isinstance(message, _ErrInfo) or message.upgrade or message.chunked or end < len(_END_OF_HEAD):
             return _IN_DOUBT
-        if message.chunked:
-            return _IN_CHUNKS if self._chunked is not None else 0
         told = message.headers.get("Content-Length")
         if told is None and body is not EMPTY_PAYLOAD:
             return _IN_DOUBT
@@ -218,14 +198,6 @@ class ShortConnection(CallerConnection):
         behind = len(data) - end
         if length is None or behind > length:
             return _IN_DOUBT
-        if told is None:
+        if told is None and len(data) <= LONGEST_HEAD:
             self._alone = (message, data)
         return length - behind
-
-    @override
-    def _follow_chunked_body(self, data: bytes) -> None:
-        chunked = self._left == _IN_CHUNKS
-        super()._follow_chunked_body(data)
-        if chunked and self._chunked is None:
-            # It is over, and nothing came with it, or the connection ends with its answer.
-            self._left = 0

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.server.sockets import BACKLOG
 from gateway.telemetry import logs
@@ -17,9 +16,9 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp import web
-
+    from gateway.proxy.unread_answers import UnreadAnswers
     from gateway.server.detached import Detached
+    from gateway.server.listener import PublicServer
 
 log = logs.get("server")
 
@@ -27,8 +26,6 @@ UNWIND: Final = 0.5
 """Seconds that handlers have to clean up behind a connection that was cut."""
 LOOK: Final = 0.02
 """Seconds between two looks at what is still in flight."""
-_RESET: Final = struct.pack("ii", 1, 0)
-"""``struct linger``: on, zero seconds; closing sends RST."""
 
 
 class Stop:
@@ -72,9 +69,9 @@ class Stop:
 
 
 class Listener:
-    """One aiohttp server on sockets that were bound before."""
+    """One server on sockets that were bound before."""
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: PublicServer) -> None:
         self._server = server
         self._accepting: list[asyncio.Server] = []
 
@@ -106,7 +103,7 @@ class Listener:
         late = self._server.connections
         if late:
             for connection in late:
-                _reset(connection.transport)
+                cast("UnreadAnswers", connection).abort()
             log.warning("drain.cut", connections=len(late))
         await self._server.shutdown(UNWIND)
 
@@ -124,12 +121,3 @@ async def finish_detached(detached: Detached, seconds: float, stop: Stop) -> Non
     if not draining.done():
         await detached.drain(0.0)
     await draining
-
-
-def _reset(transport: asyncio.Transport | None) -> None:
-    if transport is None:
-        return
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) and not transport.is_closing():
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()

@@ -64,9 +64,10 @@ class Entry:
         """Answer one request; every failure becomes its one answer here."""
         try:
             caller = request.protocol
-            exchange = caller.handed_over(request) if isinstance(caller, ShortConnection) else None
+            exchange = caller.take_up() if isinstance(caller, ShortConnection) else None
             if exchange is not None:
-                return await go_on(request, exchange, hold=partial(self._parts.live.hold, cast("Found | None", exchange.session)))
+                session = cast("Found | None", exchange.session)
+                return await go_on(request, exchange, hold=partial(hold_open, self._parts, request, exchange.upstream, session))
             return await self._journey(request)
         except VersionRefused as failure:
             return refusals.respond_in_our_version(request, failure)

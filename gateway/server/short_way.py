@@ -7,7 +7,7 @@ way does not let through at once is judged by the entry anew: it lets in, and it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.decision import Allow, decide
 from gateway.access.rewriting import rewritten
@@ -20,7 +20,7 @@ from gateway.proxy.request_head import request_head_without_body
 from gateway.proxy.short_connection import ShortConnection
 from gateway.proxy.short_exchange import ShortExchange
 from gateway.server.application import CHECK
-from gateway.server.endpoints.auth import asked_about, let_in, rendered_user
+from gateway.server.endpoints.auth import accepted, asked_about, rendered_user
 from gateway.server.peers import client_at, is_believed_at
 from gateway.server.rendered import rendered_forwarded, rendered_identity
 from gateway.session.finding import one_cookie
@@ -30,12 +30,23 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.access.target import Target
+    from gateway.proxy.connector import Upstream
+    from gateway.proxy.headers import HeaderRules
     from gateway.proxy.known_heads import Known, Met
     from gateway.proxy.request_headers import RequestHeaders
     from gateway.server.parts import Parts, Site
     from gateway.session.sessions import Found
 
 log = logs.get("server")
+
+
+class _ToSend(NamedTuple):
+    """A request that may go upstream: as bytes, with the session whose it is, or nobody's."""
+
+    upstream: Upstream
+    method: str
+    raw: bytes
+    session: Found | None
 
 
 class KnownRequests:
@@ -60,35 +71,43 @@ class KnownRequests:
         if met is None:
             return False
         try:
-            target = canonical_target(met.target)
-            if is_own(target, self._parts.settings.server.prefix):
-                return target.path == self._check and self._let_in(caller, met)
-            return self._forward(caller, met, target, head)
+            judged = self._judge(caller, met)
         except GatewayError:
             return False
-        except Exception as fault:  # noqa: BLE001 - nothing was sent yet: the entry denies, or does better
+        except Exception as fault:  # noqa: BLE001 - nothing was sent: the entry denies, or does better
             log.warning("short_way.failed", fault=type(fault).__name__)
             return False
+        if isinstance(judged, _ToSend):
+            return _send(caller, head, judged, self._parts.header_rules)
+        if judged is None:
+            return False
+        caller.began_and_answered(judged)
+        return True
 
-    def _forward(self, caller: ShortConnection, met: Met, target: Target, head: bytes) -> bool:
+    def _judge(self, caller: ShortConnection, met: Met) -> _ToSend | bytes | None:
+        """What is to be sent upstream, or to whoever asked for a check; None where the entry is to judge. Raises as the entry."""
+        target = canonical_target(met.target)
+        if not is_own(target, self._parts.settings.server.prefix):
+            return self._judge_forward(caller, met, target)
+        return self._judge_check(caller, met) if target.path == self._check else None
+
+    def _judge_forward(self, caller: ShortConnection, met: Met, target: Target) -> _ToSend | None:
         parts, known, rules = self._parts, met.known, self._parts.header_rules
         site = parts.site_for_host(known.authority)
         route = parts.settings.routes.match(site.authority, target)
         upstream = parts.upstreams[route.index]
         # A route that sends a token may have to wait for one, and a cookie is given out again beside the answer.
         if upstream is None or route.index in parts.token_routes or parts.keyring.has_older:
-            return False
-        found = None
-        if route.access is not Access.PUBLIC:
-            found = self._found(known, site)
-            if found is None:
-                return False
+            return None
+        found = None if route.access is Access.PUBLIC else self._found(known, site)
+        if found is None and route.access is not Access.PUBLIC:
+            return None
         verdict = decide(route, None if found is None else found.session.identity)
         if not isinstance(verdict, Allow):
-            return False
+            return None
         session = found if verdict.identity is not None else None
         client = client_at(caller.remote, known.told(met.values), parts.settings.server.trusted_proxies, unnamed=caller.unnamed)
-        sent = request_head_without_body(
+        raw = request_head_without_body(
             met.method,
             (rewritten(target, route) if route.strip_prefix or route.add_prefix else target).raw,
             known.passed(met.values),
@@ -97,29 +116,20 @@ class KnownRequests:
             host=upstream.host or known.host,
             persistent=upstream.persistent,
         )
-        connection = upstream.take()
-        if connection is None:
-            return False
-        exchange = ShortExchange(caller, head, upstream, connection, session)
-        caller.began(exchange)
-        connection.begin(Sent(met.method, upstream.addressed(sent, connection), rules, on_hint=exchange.hint), then=exchange.told)
-        return True
+        return _ToSend(upstream, met.method, raw, session)
 
-    def _let_in(self, caller: ShortConnection, met: Met) -> bool:
+    def _judge_check(self, caller: ShortConnection, met: Met) -> bytes | None:
         parts, known = self._parts, met.known
         believed = is_believed_at(caller.remote, parts.settings.server.trusted_proxies, unnamed=caller.unnamed)
         _, site, route = asked_about(parts, known.told(met.values), believed=believed)
-        found = None
-        if route.access is not Access.PUBLIC:
-            found = self._found(known, site)
-            if found is None:
-                return False
+        found = None if route.access is Access.PUBLIC else self._found(known, site)
+        if found is None and route.access is not Access.PUBLIC:
+            return None
         verdict = decide(route, None if found is None else found.session.identity)
         if not isinstance(verdict, Allow):
-            return False
+            return None
         identity = b"" if verdict.identity is None or found is None else rendered_user(parts, found)
-        caller.began_and_answered(let_in(identity, now=parts.clock()))
-        return True
+        return accepted(identity, now=parts.clock())
 
     def _found(self, known: Known, site: Site) -> Found | None:
         """The session, if this process knows it; None is for the entry to look into."""
@@ -129,3 +139,20 @@ class KnownRequests:
         except KeyError:
             cookie = known.cookies_by_origin[names.origin] = one_cookie(known.cookies, names)
         return None if cookie is None else self._parts.sessions.cached_by(cookie)
+
+
+def _send(caller: ShortConnection, head: bytes, judged: _ToSend, rules: HeaderRules) -> bool:
+    upstream, method, raw, session = judged
+    connection = upstream.take()
+    if connection is None:
+        return False
+    exchange = ShortExchange(caller, head, upstream, connection, session)
+    try:
+        caller.began(exchange)
+        connection.begin(Sent(method, upstream.addressed(raw, connection), rules, on_hint=exchange.hint), then=exchange.told)
+    except BaseException:
+        # Nobody knows what was sent, so nothing more is: neither there nor here.
+        exchange.drop()
+        caller.abort()
+        raise
+    return True

@@ -98,7 +98,7 @@ async def auth(parts: Parts, request: web.BaseRequest, headers: RequestHeaders) 
             assert_never(verdict)
 
 
-def let_in(identity: bytes, *, now: float, connection: bytes = b"") -> bytes:
+def accepted(identity: bytes, *, now: float, connection: bytes = b"") -> bytes:
     """202, whole; ``connection`` is its line where that is not to be left out."""
     return b"".join((_LET_IN, date_line(now), identity, connection, b"\r\n"))
 
@@ -114,7 +114,7 @@ def _let_in(request: web.BaseRequest, identity: bytes, *, now: float, closes: bo
     # What is not said is "keep-alive" in HTTP/1.1 and "close" in 1.0 (RFC 9112 section 9.3).
     connection = b"" if keep_alive and request.version == HttpVersion11 else _CONNECTION[keep_alive]
     downstream = Downstream(request)
-    downstream.start(let_in(identity, now=now, connection=connection), 0, b"", complete=True)
+    downstream.start(accepted(identity, now=now, connection=connection), 0, b"", complete=True)
     return Relayed(202, body_length=0, keep_alive=keep_alive)
 
 
