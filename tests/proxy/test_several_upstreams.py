@@ -52,6 +52,18 @@ async def test_requests_go_round_while_nobody_is_busier(gateway_for):
     assert sorted(seen) == [b"1"] * 3 + [b"2"] * 3 + [b"3"] * 3
 
 
+async def test_who_asks_in_vain_takes_nobodys_turn():
+    async with raw_upstream(named(b"1")) as first, raw_upstream(named(b"2")) as second:
+        upstream = Upstream([Pool(parse_upstream(one.url)) for one in (first, second)])
+        for _ in range(4):
+            assert upstream.take() is None
+            connection = await upstream.acquire()
+            connection.close()
+            upstream.release(connection)
+        assert [len(one.connections) for one in (first, second)] == [2, 2]
+        await upstream.close()
+
+
 async def test_a_busy_one_is_left_alone(gateway_for):
     async with (
         raw_upstream(answering(then="hold")) as busy,

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 HEAD = b"GET / HTTP/1.1\r\nHost: app.example\r\n"
 UPLOAD = b"POST / HTTP/1.1\r\nHost: app.example\r\nContent-Length: 6\r\n\r\n"
-LARGE = bytes(256 * 1024)
+LARGE = bytes(4 * 1024 * 1024)
+BULKY = HEAD.replace(b"GET /", b"GET /bulky") + b"\r\n"
+
 LATER = 1000.0
 """Seconds beyond every limit."""
 
@@ -231,12 +233,9 @@ async def test_sl_10_requests_at_once_wait_in_a_short_queue_and_are_answered_in_
             assert b"X-Number: %d\r\n" % number in await reader.readuntil(b"\r\n\r\n")
 
 
-BULKY = HEAD.replace(b"GET /", b"GET /bulky") + b"\r\n"
-
-
 async def test_sl_10_nothing_is_taken_up_while_answers_wait_to_be_read():
     async with public() as served, caller(served) as (reader, writer):
-        count = 400
+        count = 60
         writer.write(BULKY * count)
         await served.until(lambda: any(connection.writing_paused for connection in served.server.connections))
         before = -1
@@ -254,7 +253,7 @@ async def test_sl_10_nothing_is_taken_up_while_answers_wait_to_be_read():
 
 async def test_sl_10_who_reads_nothing_for_long_is_let_go():
     async with public() as served, caller(served) as (_, writer):
-        writer.write(BULKY * 400)
+        writer.write(BULKY * 60)
         await served.until(lambda: any(connection.writing_paused for connection in served.server.connections))
         served.pass_time(0.0)
         served.pass_time(200.0)
@@ -264,7 +263,22 @@ async def test_sl_10_who_reads_nothing_for_long_is_let_go():
         served.pass_time(300.0)
         served.pass_time(LATER)
         await served.until(lambda: not served.server.connections)
-        assert served.served < 400
+        assert served.served < 60
+
+
+async def test_sl_10_who_reads_nothing_is_let_go_when_a_stop_has_closed_the_connection():
+    async with public() as served, caller(served) as (_, writer):
+        writer.write(BULKY * 60)
+        await served.until(lambda: any(connection.writing_paused for connection in served.server.connections))
+        served.server.pre_shutdown()
+        for _ in range(500):
+            await asyncio.sleep(0)
+        for seconds in (0.0, 200.0):
+            served.pass_time(seconds)
+            assert served.server.connections
+        served.pass_time()
+        await served.until(lambda: not served.server.connections)
+        assert served.server.admission.open == 0
 
 
 async def test_sl_05_one_peer_has_its_share_and_gets_it_back():
