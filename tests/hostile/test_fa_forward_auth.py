@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from tests.support.hostile_house import SESSION, every_row_has_its_place, hostile_house
 from tests.support.mirror_app import values
-from tests.support.raw_caller import answers, until_closed, until_closed_at
+from tests.support.raw_caller import again_and_again, answers, until_closed, until_closed_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,15 +46,23 @@ def original(asked: Asked) -> str:
     return f"X-Original-Method: {asked.method}\r\nX-Original-URL: https://{asked.host}{asked.path}\r\n"
 
 
-async def one(house: House, raw: str) -> Said:
+async def one(house: House, raw: str, *, warm: bool = False) -> Said:
+    """The answer to these bytes; ``warm``: after the same ones, less their wish for an end, were answered often enough to be known."""
+    if warm:
+
+        def forget() -> None:
+            house.app.requests.clear()
+            house.app.headers.clear()
+
+        return await again_and_again(house.listener, raw.replace("Connection: close\r\n", "", 1).encode("latin-1"), begins=forget)
     (said,) = answers(await until_closed(house.listener, raw.encode("latin-1")))
     return said
 
 
-async def check(house: House, headers: str, *, line: str = "GET /oauth2/auth HTTP/1.1", cookie: str = "") -> Said:
+async def check(house: House, headers: str, *, line: str = "GET /oauth2/auth HTTP/1.1", cookie: str = "", warm: bool = False) -> Said:
     """The answer to a forward-auth check with these very headers. No byte of it goes upstream, and nobody keeps it."""
     house.app.requests.clear()
-    said = await one(house, f"{line}\r\nHost: app.example\r\nConnection: close\r\n{cookie}{headers}\r\n")
+    said = await one(house, f"{line}\r\nHost: app.example\r\nConnection: close\r\n{cookie}{headers}\r\n", warm=warm)
     assert house.app.requests == []
     assert said.header(b"Cache-Control") == b"no-store"  # FA-11
     assert said.header(b"Set-Cookie") is None  # FA-10
@@ -145,9 +153,12 @@ async def decided(house: House, said: Said) -> tuple[str, str | None]:
     return ("sign in" if said.status in {401, 303} else "refused"), None
 
 
+@pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("signed_in", [False, True])
 @pytest.mark.parametrize("tell", [forwarded, original])
-async def test_a_check_decides_as_a_direct_request_is_decided(standing_house: House, session: str, signed_in: bool, tell) -> None:
+async def test_a_check_decides_as_a_direct_request_is_decided(
+    standing_house: House, session: str, signed_in: bool, tell, warm: bool
+) -> None:
     house, cookie = standing_house, session if signed_in else ""
     different, counted = [], {"allowed": 0, "sign in": 0, "refused": 0}
     for row in ROWS:
@@ -155,9 +166,9 @@ async def test_a_check_decides_as_a_direct_request_is_decided(standing_house: Ho
             continue  # the gateway's own: no app is behind it, and no proxy asks about it
         house.app.requests.clear()
         house.app.headers.clear()
-        said = await one(house, f"{row.method} {row.path} HTTP/1.1\r\nHost: {row.host}\r\nConnection: close\r\n{cookie}\r\n")
+        said = await one(house, f"{row.method} {row.path} HTTP/1.1\r\nHost: {row.host}\r\nConnection: close\r\n{cookie}\r\n", warm=warm)
         direct = await decided(house, said)
-        checked = await check(house, tell(row), cookie=cookie)
+        checked = await check(house, tell(row), cookie=cookie, warm=warm)
         told = {202: "allowed", 401: "sign in"}.get(checked.status, "refused")
         who = checked.header(b"X-Auth-Request-User")
         counted[told] += 1
@@ -170,6 +181,7 @@ async def test_a_check_decides_as_a_direct_request_is_decided(standing_house: Ho
     assert all(counted[what] for what in (["allowed", "refused"] + ([] if signed_in else ["sign in"])))
 
 
+@pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize(
     ("headers", "statuses"),
     [
@@ -206,8 +218,8 @@ async def test_a_check_decides_as_a_direct_request_is_decided(standing_house: Ho
         pytest.param(forwarded(Asked(path="/public/" + "a" * 40_000)), {403, 414, 431}, id="FA-20 forty kilobytes"),
     ],
 )
-async def test_what_is_not_told_once_is_never_allowed(house: House, headers: str, statuses: set[int]) -> None:
-    assert (await check(house, headers)).status in statuses
+async def test_what_is_not_told_once_is_never_allowed(house: House, headers: str, statuses: set[int], warm: bool) -> None:
+    assert (await check(house, headers, warm=warm)).status in statuses
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from tests.support.hostile_house import SESSION, every_row_has_its_place, hostile_house
 from tests.support.mirror_app import values
-from tests.support.raw_caller import answers, until_closed
+from tests.support.raw_caller import again_and_again, answers, until_closed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,9 +28,12 @@ async def one(house: House, raw: str) -> Said:
     return said
 
 
-async def seen(house: House, path: str, headers: str) -> list[tuple[str, str]]:
-    """The headers that the app received of a request with ``headers``."""
-    said = await one(house, f"GET {path} HTTP/1.1\r\n{CLOSE}{headers}\r\n")
+async def seen(house: House, path: str, headers: str, *, warm: bool = False) -> list[tuple[str, str]]:
+    """The headers that the app received of a request with ``headers``; ``warm``: when the same came often enough to be known."""
+    if warm:
+        said = await again_and_again(house.listener, f"GET {path} HTTP/1.1\r\nHost: app.example\r\n{headers}\r\n".encode("latin-1"))
+    else:
+        said = await one(house, f"GET {path} HTTP/1.1\r\n{CLOSE}{headers}\r\n")
     assert said.status == 200, said
     return json.loads(said.body)["headers"]
 
@@ -59,6 +62,7 @@ OURS = [
 ]
 
 
+@pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("signed_in", [False, True])
 @pytest.mark.parametrize(
     "spoofed",
@@ -74,8 +78,10 @@ OURS = [
         pytest.param("Connection: X-Forwarded-For, Forwarded, X-Forwarded-Host\r\n", id="IH-29 nominated away"),
     ],
 )
-async def test_what_an_app_learns_of_the_way_is_ours_once(standing_house: House, session: str, spoofed: str, signed_in: bool) -> None:
-    headers = await seen(standing_house, "/page" if signed_in else "/public/page", spoofed + (session if signed_in else ""))
+async def test_what_an_app_learns_of_the_way_is_ours_once(
+    standing_house: House, session: str, spoofed: str, signed_in: bool, warm: bool
+) -> None:
+    headers = await seen(standing_house, "/page" if signed_in else "/public/page", spoofed + (session if signed_in else ""), warm=warm)
 
     told = [
         (name, value)

@@ -1,7 +1,8 @@
 """SM: whatever two servers could frame in two ways is refused, and a second request on a connection is judged on its own.
 
-Every case is sent twice to a real gateway before a real app: to a public path by nobody, and with somebody's session. What would be
-smuggled asks for ``/smug``, which nobody without a session gets; so it reaches the app only if it was not judged.
+Every case is sent to a real gateway before a real app: to a public path by nobody, and with somebody's session; and both again on a
+connection whose requests were answered before as known heads, in one piece and in two. What would be smuggled asks for ``/smug``, which
+nobody without a session gets; so it reaches the app only if it was not judged.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest_asyncio
 
 from tests.support.hostile_house import every_row_has_its_place
 from tests.support.mirror_app import values
-from tests.support.raw_caller import PATIENCE, answers, until_closed
+from tests.support.raw_caller import PATIENCE, answers, in_two, until_closed
 from tests.support.smuggling import AFTER, BODIES, CHUNKED, CHUNKS, HEADS, LAST, LINES, SMUG, SOMETHING, TRAILERS, UPGRADES
 
 if TYPE_CHECKING:
@@ -29,25 +30,34 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Sender:
-    """Somebody who sends raw requests: to ``path``, with ``cookie`` or without."""
+    """Somebody who sends raw requests: to ``path``, with ``cookie`` or without; ``warm`` after others that had their heads known.
 
-    def __init__(self, house: House, path: bytes, cookie: bytes) -> None:
+    ``cut`` is where the first piece is cut in two.
+    """
+
+    def __init__(self, house: House, path: bytes, cookie: bytes, *, warm: bool = False, cut: int | None = None) -> None:
         self.house, self.path, self.cookie = house, path, cookie
+        self.first = [self.head(b"GET") + b"\r\n"] * 4 if warm else []
+        self.cut = cut
 
     def head(self, method: bytes = b"POST") -> bytes:
         return method + b" " + self.path + b" HTTP/1.1\r\nHost: app.example\r\n" + self.cookie
 
     async def send(self, *pieces: bytes) -> list[Said]:
         """The answers on one connection, which the gateway closed. Nothing smuggled reached the app, and others are still served."""
-        self.house.app.requests.clear()
-        self.house.app.headers.clear()
-        said = list(answers(await until_closed(self.house.listener, *pieces)))
+        if self.cut is not None:
+            pieces = tuple(in_two(pieces, self.cut))
+        said = list(answers(await until_closed(self.house.listener, *pieces, first=self.first, begins=self._forget)))
         self.seen = [*self.house.app.requests]
         assert not [target for _, target in self.seen if "smug" in target]
         assert (await self.house.raw(b"GET /public/ok HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n\r\n")).status == 200
         for answer in said:
             assert b"Traceback" not in answer.body
         return said
+
+    def _forget(self) -> None:
+        self.house.app.requests.clear()
+        self.house.app.headers.clear()
 
     async def refused(self, *pieces: bytes, statuses: frozenset[int] = frozenset({400})) -> None:
         """One refusal, then the end; no byte reached the app."""
@@ -71,11 +81,25 @@ async def session(standing_house: House) -> AsyncIterator[bytes]:
         yield f"Cookie: __Host-gateway={await standing_house.signed_in(browser)}\r\n".encode()
 
 
-@pytest.fixture(params=["nobody, public path", "somebody's session"])
+_LINE = len(b"POST /p HTTP/1.1\r\n")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((False, False, None), id="nobody, public path"),
+        pytest.param((True, False, None), id="somebody's session"),
+        pytest.param((False, True, None), id="nobody, warm"),
+        pytest.param((True, True, None), id="somebody, warm"),
+        pytest.param((True, True, 1), id="somebody, warm, a byte first"),
+        pytest.param((True, True, _LINE - 1), id="somebody, warm, cut in the end of a line"),
+        pytest.param((True, True, _LINE), id="somebody, warm, cut behind a line"),
+        pytest.param((True, True, -1), id="somebody, warm, a byte last"),
+    ]
+)
 def sender(request: pytest.FixtureRequest, standing_house: House, session: bytes) -> Sender:
-    if request.param == "nobody, public path":
-        return Sender(standing_house, b"/public/p", b"")
-    return Sender(standing_house, b"/p", session)
+    with_session, warm, cut = request.param
+    path, cookie = (b"/p", session) if with_session else (b"/public/p", b"")
+    return Sender(standing_house, path, cookie, warm=warm, cut=cut)
 
 
 @pytest.mark.parametrize("rest", HEADS)
@@ -290,6 +314,8 @@ async def test_sm_70_empty_lines_in_front_are_passed_over(sender: Sender) -> Non
     ],
 )
 async def test_a_head_is_no_larger_than_anybody_needs(sender: Sender, rest: bytes, status: int) -> None:
+    if not rest.endswith(b"\r\n\r\n"):
+        sender.first = []  # where it may be read before the last answer is quite over, the wait for its end is what bounds it
     await sender.refused(sender.head(b"GET") + rest, statuses=frozenset({status}))
 
 
