@@ -1,8 +1,10 @@
 """A session cookie that an older key sealed is given out again under the newest: the same session, the same id, the same data key.
 
-Answers CK-19, so that an old key is needed no longer than people stay away. Nothing changes in the store, so requests at the same moment
-with either cookie are good. It goes on answers that no shared cache keeps (CK-29): the gateway's own, and those to navigations. A check's
-answer (forward-auth) reaches no browser, and which cache keeps the one that follows is not ours to see.
+Answers CK-19, so that an old key is needed no longer than people stay away. The session itself does not change, so requests at the same
+moment with either cookie are good. It is listed under the newest key first (``Relisting``), beside the requests: whoever takes the old key
+away takes nobody out of the sight of those who end sessions, and the cookie comes with a later answer. It goes on answers that no shared
+cache keeps (CK-29): the gateway's own, and those to navigations. A check's answer (forward-auth) reaches no browser, and which cache keeps
+the one that follows is not ours to see.
 """
 
 from __future__ import annotations
@@ -28,4 +30,6 @@ def reissued(parts: Parts, site: Site, found: Found, cookies: Sequence[bytes]) -
     if not parts.keyring.has_older or not parts.sessions.watches(found.handle):
         return None
     value = sealed_anew(parts.keyring, cookies, site.names, found.handle)
-    return None if value is None else set_cookie(site.names.session, value, site.names, max_age=None)
+    if value is None or not parts.sessions.relisting.is_done(found, parts.detached.start):
+        return None
+    return set_cookie(site.names.session, value, site.names, max_age=None)

@@ -126,7 +126,9 @@ class SessionIndex:
             return await self._page(listings, search, cursor=cursor, limit=limit)
 
     async def _page(self, listings: Sequence[Listing], search: Search, *, cursor: str | None, limit: int) -> Page:
-        names = self._names(listings)
+        # Older keys first: one that is listed under the newest key meanwhile is not missed.
+        names = self._names(listings)[::-1]
+        newest = {names_of(self._keyring, listing)[0] for listing in listings}
         place = _Place.read(cursor, names)
         found: dict[str, Listed] = {}
         looked = unreadable = 0
@@ -134,7 +136,8 @@ class SessionIndex:
             part = await self._store.listed(names[place.at], cursor=place.position, count=LOOKED_AT_ONCE)
             keys = sorted(key for key in part.keys if key > place.after)
             for first in range(0, len(keys), LOOKED_AT_ONCE):
-                for key, listed in await self._look(names[place.at], keys[first : first + LOOKED_AT_ONCE]):
+                some = keys[first : first + LOOKED_AT_ONCE]
+                for key, listed in await self._look(names[place.at], some, under_older=names[place.at] not in newest):
                     looked += 1
                     if listed is None:
                         unreadable += 1
@@ -210,11 +213,13 @@ class SessionIndex:
             return outage
         return None
 
-    async def _look(self, name: str, keys: Sequence[str]) -> list[tuple[str, Listed | None]]:
-        """Those of ``keys`` that live; None for one whose card is lost, or cannot be opened."""
+    async def _look(self, name: str, keys: Sequence[str], *, under_older: bool) -> list[tuple[str, Listed | None]]:
+        """Those of ``keys`` that live, with None for one whose card is lost, or cannot be opened; each under one key alone."""
         looked: list[tuple[str, Listed | None]] = []
         gone = []
         for key, shown in zip(keys, await self._store.show(keys) if keys else (), strict=True):
+            if shown.card is not None and under_older and self._keyring.is_newest(shown.card):
+                continue  # it is in the list under the newest key as well (``Relisting``)
             card = None if shown.card is None else open_card(self._keyring, shown.card, key=key)
             if not shown.there or shown.last_seen is None:
                 gone.append(key)

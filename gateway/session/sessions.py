@@ -23,6 +23,7 @@ from gateway.session.notes import Notes
 from gateway.session.record import Session
 from gateway.session.refresh_rules import RefreshRules
 from gateway.session.refreshing import Renewing, open_refresher
+from gateway.session.relisting import UNKNOWN, Relisting
 from gateway.session.sealed_values import open_tokens, seal_session, seal_tokens
 from gateway.session.store.protocol import NewSession
 
@@ -42,8 +43,6 @@ __all__ = ["MAX_CANDIDATES", "Absent", "Found", "Renewing", "Sessions"]
 
 STORE_GRACE: Final = 60.0
 """Seconds that the store keeps an idle time beyond its end, so that the end is judged here, to the second, and not by the store's timer."""
-UNKNOWN: Final = "unknown"
-"""The address of a client that nothing told (RFC 7239 section 6.2)."""
 OUTAGE_GRACE: Final = 30.0
 """Seconds that a session's copy serves after the store's last word, unless configured otherwise."""
 
@@ -88,6 +87,8 @@ class Sessions:
         )
         self.index = SessionIndex(keyring, store, lifetimes, clock=clock, changed=self._cache.changed)
         """Sessions where nobody shows their cookies: for operators, and for a provider that ends them."""
+        self.relisting = Relisting(keyring, store, clock=clock)
+        """What has to be done before a cookie is given out under a newer key."""
         keyring.on_removed(self._cache.clear)
 
     def start(self) -> None:

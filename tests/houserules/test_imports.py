@@ -43,6 +43,7 @@ SHELLS = {
     "session/sessions.py": "begins and ends sessions in the store",
     "session/finding.py": "asks the store",
     "session/index.py": "lists and ends sessions in the store",
+    "session/relisting.py": "lists sessions in the store under a newer key",
     "session/refreshing.py": "waits for renewals, and lets others wait",
     "session/turns.py": "lets refreshes wait for their turn",
     "session/renewal.py": "asks the provider, writes to the store",

@@ -99,6 +99,12 @@ class Agreement(RuleBasedStateMachine):
     def unlist(self, key: str, indexes: list[str]) -> None:
         self.both(lambda store: store.unlist(key, indexes))
 
+    @rule(key=keys, card=values, indexes=st.lists(st.sampled_from(INDEXES), unique=True), now=times)
+    def relist(self, key: str, card: bytes, indexes: list[str], now: int) -> None:
+        done = self.both(lambda store: store.relist(key, card=card, indexes=indexes, now=now, lifetime=400.0))
+        if not done:
+            self.both(lambda store: store.unlist(key, indexes))
+
     @rule(key=keys, owner=owners, lifetime=lifetimes)
     def lock(self, key: str, owner: bytes, lifetime: float) -> None:
         stores = (self.memory, self.redis.store)

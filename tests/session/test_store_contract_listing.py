@@ -54,6 +54,50 @@ async def test_a_session_is_listed_under_its_names(shop: Shop):
     assert await shop.store.listed("nobody", cursor=0, count=10) == Listed(keys=(), cursor=0)
 
 
+async def test_a_session_is_listed_anew_with_another_card(shop: Shop):
+    """Beside where it is; all of it lives as long as before."""
+    await shop.store.create(NEW, replaces=())
+    await shop.store.create(OTHER, replaces=())
+    shop.later(600)
+    before = lifetimes(shop)
+    relisted = shop.store.relist(NEW.key, card=b"another", indexes=("alice again", "main"), now=NEW.last_seen + 600_000, lifetime=3000.0)
+    assert await relisted
+    assert [shown.card for shown in await shop.store.show([NEW.key, OTHER.key])] == [b"another", b"other card"]
+    for index, listed in (("alice", [NEW.key]), ("alice again", [NEW.key]), ("main", [NEW.key, OTHER.key])):
+        assert await members(shop, index, count=1) == listed
+    after = lifetimes(shop)
+    for name, left in before.items():
+        assert left - 10_000 < after.pop(name) <= (3_000_000 if ":x:" in name else left)
+    assert all(0 < left <= 3_000_000 for left in after.values()), "the new list"
+    assert (await shop.store.end(NEW.key)).card == b"another"
+    shop.later(3001)
+    assert shop.dump() == {}
+
+
+@pytest.mark.parametrize("session", [pytest.param(None, id="it has ended"), pytest.param(replace(NEW, card=b""), id="it has no card")])
+async def test_nothing_comes_back_by_being_listed_anew(shop: Shop, session: NewSession | None):
+    if session is not None:
+        await shop.store.create(session, replaces=())
+    assert not await shop.store.relist(NEW.key, card=b"another", indexes=("alice again",), now=NEW.last_seen, lifetime=3000.0)
+    await shop.store.unlist(NEW.key, ("alice again",))
+    assert await members(shop, "alice again") == []
+    assert (await shop.store.show([NEW.key]))[0].card is None
+    assert await shop.store.missing([NEW.key]) == (frozenset() if session else {NEW.key})
+
+
+async def test_many_that_are_listed_anew_in_the_middle_of_a_search_are_not_missed(shop: Shop):
+    for number in range(60):
+        await shop.store.create(replace(NEW, key=key(number)), replaces=())
+    first = await shop.store.listed("main", cursor=0, count=10)
+    for number in range(0, 60, 2):
+        await shop.store.relist(key(number), card=b"another", indexes=("main",), now=NEW.last_seen, lifetime=3600.0)
+    seen, cursor = set(first.keys), first.cursor
+    while cursor:
+        part = await shop.store.listed("main", cursor=cursor, count=10)
+        seen, cursor = seen | set(part.keys), part.cursor
+    assert seen == {key(number) for number in range(60)}
+
+
 async def test_many_are_told_in_parts_and_none_is_missed(shop: Shop):
     for number in range(300):
         await shop.store.create(replace(NEW, key=key(number)), replaces=())

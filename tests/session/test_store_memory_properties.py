@@ -52,6 +52,7 @@ class Known:
     idle_until: float
     indexes: set[str]
     octets: int
+    card: bytes
 
 
 class Told:
@@ -120,7 +121,7 @@ class Stranger(RuleBasedStateMachine):
             indexes=listed,
         )
         leaving = {key, *replaces}
-        cards_leaving = sorted(b"c%d" % known.number for each in leaving - {key} if (known := self.live(each)))
+        cards_leaving = sorted(known.card for each in leaving - {key} if (known := self.live(each)))
         staying = self.staying(*leaving)
         room = len(staying) < MOST and sum(known.octets for known in staying) + octets_of(new) <= FOR_LOGINS
         self.told.keys.clear()
@@ -136,7 +137,7 @@ class Stranger(RuleBasedStateMachine):
         for each in leaving:
             self.known.pop(each, None)
         now = self.clock.now
-        self.known[key] = Known(self.number, new.tokens, now + lifetime, now + idle, set(listed), octets_of(new))
+        self.known[key] = Known(self.number, new.tokens, now + lifetime, now + idle, set(listed), octets_of(new), new.card)
 
     @rule(key=keys, idle=seconds)
     def touch(self, key: str, idle: float) -> None:
@@ -151,7 +152,7 @@ class Stranger(RuleBasedStateMachine):
         known = self.live(key)
         ended = done(self.store.end(key, leave_tokens=leave))
         assert ended.tokens == (None if known is None or leave else known.tokens)
-        assert ended.card == (None if known is None else b"c%d" % known.number)
+        assert ended.card == (None if known is None else known.card)
         assert self.told.keys == [key]
         self.known.pop(key, None)
         if known is not None and leave:
@@ -187,6 +188,26 @@ class Stranger(RuleBasedStateMachine):
         done(self.store.unlist(key, (index,)))
         if key in self.known:
             self.known[key].indexes.discard(index)
+
+    @rule(key=keys, listed=indexes)
+    def relist(self, key: str, listed: tuple[str, ...]) -> None:
+        known = self.live(key)
+        before = None if known is None else self.store._sessions.items[key].new
+        card = b"" if before is None else b"%s-again" % before.card[:4]
+        try:
+            done_so = done(self.store.relist(key, card=card, indexes=listed, now=0, lifetime=1.0))
+        except StoreUnavailable:
+            assert known is not None
+            assert before is not None
+            again = replace(before, card=card, indexes=tuple(dict.fromkeys((*before.indexes, *listed))))
+            others = sum(other.octets for other in self.staying(key))
+            assert self.live(key) is None or others + octets_of(again) > MOST_OCTETS, "there was room"
+            return
+        assert done_so is (known is not None)
+        if known is not None:
+            known.indexes |= set(listed)
+            known.card = card
+            known.octets = octets_of(self.store._sessions.items[key].new)
 
     @rule(name=keys, lifetime=seconds)
     def claim(self, name: str, lifetime: float) -> None:

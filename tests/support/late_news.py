@@ -97,6 +97,10 @@ class Line:
         self._reach()
         await self.store.unlist(key, indexes)
 
+    async def relist(self, key: str, *, card: bytes, indexes: Sequence[str], now: int, lifetime: float) -> bool:
+        self._reach()
+        return await self.store.relist(key, card=card, indexes=indexes, now=now, lifetime=lifetime)
+
     async def close(self) -> None: ...
 
     async def _wait(self) -> None:

@@ -133,6 +133,15 @@ class MemoryStore:
         """See ``SessionStore.unlist``."""
         self._sessions.unlist(key, tuple(indexes))
 
+    async def relist(self, key: str, *, card: bytes, indexes: Sequence[str], now: int, lifetime: float) -> bool:  # noqa: ARG002 - it knows
+        """See ``SessionStore.relist``."""
+        kept = self._live(key, moment := self._clock())
+        if kept is None or not kept.new.card:
+            return False
+        if not self._sessions.relist(kept, card, tuple(indexes), now=moment):
+            raise StoreUnavailable("the memory store is full")
+        return True
+
     async def listed(self, index: str, *, cursor: int, count: int) -> Listed:
         """See ``SessionStore.listed``. The cursor is the serial of the last session told, so that none is missed when others end."""
         following = [(key, serial) for key, serial in self._sessions.indexes.get(index, {}).items() if serial > cursor]

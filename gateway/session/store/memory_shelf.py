@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -83,6 +83,18 @@ class Shelf:
                 return False
         self.octets += grown
         item.new = new
+        return True
+
+    def relist(self, item: Kept, card: bytes, indexes: tuple[str, ...], *, now: float) -> bool:
+        """Give a session another card, and list it in these indexes too; False, with nothing changed, when there is no room for that."""
+        new = replace(item.new, card=card, indexes=tuple(dict.fromkeys((*item.new.indexes, *indexes))))
+        if not self.change(item, new, now=now):
+            return False
+        self.serial += 1
+        for index in indexes:
+            # In the order of the serials, whoever stood there before.
+            self.indexes.get(index, {}).pop(new.key, None)
+            self._list(index, new.key, self.serial, now)
         return True
 
     def take(self, key: str) -> None:

@@ -176,6 +176,14 @@ class SessionStore(Protocol):
         """Take a session that has ended out of its indexes."""
         ...
 
+    async def relist(self, key: str, *, card: bytes, indexes: Sequence[str], now: int, lifetime: float) -> bool:
+        """List a session in these indexes beside those that it is in, and then put ``card`` in the place of its own.
+
+        False: it has no card, or has ended; what was listed then stays until ``unlist``. ``now`` is epoch milliseconds, and ``lifetime``
+        the seconds that are left to it.
+        """
+        ...
+
     async def listed(self, index: str, *, cursor: int, count: int) -> Listed:
         """A part of an index, of about ``count`` keys; ``cursor`` is 0, or that of the part before."""
         ...

@@ -94,7 +94,7 @@ class RedisStore:
 
     async def _create_at_once(self, new: NewSession, leaving: tuple[str, ...]) -> list[bytes | None]:
         """In one transaction. What is refused before it begins leaves everything as it was; later, nothing stays of the new session."""
-        listing, writing, ending = self._listing(new), self._writing(new), [self._ending(key) for key in leaving]
+        listing, writing, ending = self._listing_of(new), self._writing(new), [self._ending(key) for key in leaving]
         commands = (*listing, *writing, *ending)
         try:
             if ending:
@@ -112,7 +112,7 @@ class RedisStore:
         """Each step at the servers that have its keys, and the session last."""
         ended = [await self.end(key) for key in leaving]
         if new.indexes:
-            listed = await self._exchange.each(*self._listing(new))
+            listed = await self._exchange.each(*self._listing_of(new))
             self._answers.check(listed)
             self._tell_foreign(listed)
         self._answers.check(await self._exchange.at_once(*self._writing(new)))
@@ -159,6 +159,15 @@ class RedisStore:
         """See ``SessionStore.unlist``."""
         if indexes:
             self._answers.check(await self._exchange.each(*(("ZREM", self._key("x", index), key) for index in indexes)), kind="index")
+
+    async def relist(self, key: str, *, card: bytes, indexes: Sequence[str], now: int, lifetime: float) -> bool:
+        """See ``SessionStore.relist``. XX: an end that came between is not undone."""
+        listed = await self._exchange.each(*self._listing(key, indexes, now=now, lifetime=lifetime))
+        self._answers.check(listed)
+        self._tell_foreign(listed)
+        (written,) = await self._exchange.each(("SET", self._key("c", key), card, "XX", "KEEPTTL"))
+        self._answers.check((written,))
+        return written is not None
 
     async def listed(self, index: str, *, cursor: int, count: int) -> Listed:
         """See ``SessionStore.listed``."""
@@ -234,18 +243,12 @@ class RedisStore:
             *card,
         ]
 
-    def _listing(self, new: NewSession) -> list[Command]:
-        lifetime = _milliseconds(new.lifetime)
-        return [
-            scripts.add(
-                self._key("x", index),
-                new.key,
-                score=new.last_seen + lifetime,
-                expired=new.last_seen - CLOCKS_APART,
-                milliseconds=lifetime,
-            )
-            for index in new.indexes
-        ]
+    def _listing_of(self, new: NewSession) -> list[Command]:
+        return self._listing(new.key, new.indexes, now=new.last_seen, lifetime=new.lifetime)
+
+    def _listing(self, key: str, indexes: Sequence[str], *, now: int, lifetime: float) -> list[Command]:
+        left, expired = _milliseconds(lifetime), now - CLOCKS_APART
+        return [scripts.add(self._key("x", index), key, score=now + left, expired=expired, milliseconds=left) for index in indexes]
 
     def _ending(self, key: str, leave_tokens: float = 0.0) -> Command:
         keys = [self._key(kind, key) for kind in "sticre"]
