@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LONGEST_IDENTITY = 16 * 1024
 """Bytes of all identity header lines of a request together, line ends included."""
 
-_AS_IT_IS = re.compile(r"[!-$&-~]++(?: ++[!-$&-~]++)*+")
+_AS_IT_IS = re.compile(r"[!-$&-~]++(?: ++[!-$&-~]++)*")
 _PRINTABLE = bytes(range(0x20, 0x7F)).replace(b"%", b"")
 _TOKEN = re.compile(r"[!-~]+")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # A name of letters, digits, hyphens and underscores (RFC 1123 and what is used inside clusters), IPv4, or IPv6 in brackets; never userinfo.
-_AUTHORITY = re.compile(r"(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*+\.?|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(?P<host>[a-z0-9_-]++(?:\.[a-z0-9_-]++)*\.?|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
 _LONGEST_AUTHORITY = 262  # 255 for a name, a colon and a port
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.access.target import Target
 
-_ROUTE_PATH = re.compile(r"/(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-._~!$&'()*+,=:@]++(?:/|\Z))*+")
+_ROUTE_PATH = re.compile(r"/(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-._~!$&'()*+,=:@]++(?:/|\Z))*")
 
 
 class Access(Enum):

@@ -22,7 +22,7 @@ _QUERY = r"(?:\?(?P<query>[!\"$-~]*+))?"
 
 # Without escapes and parameters; what of it still needs a second look is told by two substrings.
 _PLAIN = re.compile(rf"(?P<path>/[{_PLAIN_SEGMENT_CHARACTERS}/]*+){_QUERY}")
-_ACCEPTED = re.compile(rf"(?P<path>/(?:[{_PLAIN_SEGMENT_CHARACTERS};/]|%[0-9A-Fa-f]{{2}})*+){_QUERY}")
+_ACCEPTED = re.compile(rf"(?P<path>/(?:[{_PLAIN_SEGMENT_CHARACTERS};/]|%[0-9A-Fa-f]{{2}})*){_QUERY}")
 
 # What can make one path into several. No honest path has many of them, and each one costs a look at every reading.
 _READ_DIFFERENTLY = re.compile(r"//|;|%2f|%5c|%3b|%3f|%23", re.IGNORECASE)

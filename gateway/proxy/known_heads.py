@@ -42,7 +42,7 @@ _END: Final = b"\r\n\r\n"
 _VERSION: Final = b" HTTP/1.1"
 _NAMES: Final = "|".join(dict.fromkeys(spelled for name in VARYING for spelled in (name, name.lower()))).encode()
 _VISIBLE: Final = re.compile(rb"[!-~]+")
-_VARIES: Final = re.compile(rb"\r\n(" + _NAMES + rb"): ([!-~]++(?: [!-~]++)*+)(?=\r\n)")
+_VARIES: Final = re.compile(rb"\r\n(" + _NAMES + rb"): ([!-~]++(?: [!-~]++)*)(?=\r\n)")
 
 
 class Known:
