@@ -26,6 +26,7 @@ LONGEST_HEAD: Final = 8 * 1024
 """Bytes, request line included: no limit on a line or on all headers together is near."""
 MOST_HEADS: Final = 4096
 MOST_MET_ONCE: Final = 8192
+MOST_MISSED: Final = 64
 MOST_OCTETS: Final = 4 * 1024 * 1024
 """Of heads; with what they say it is about three times that."""
 
@@ -68,6 +69,8 @@ class Known:
 
     def told(self, values: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         """As ``RequestHeaders.told``."""
+        if not self._told:
+            return self._told
         return [(name, value if at is None else values[at]) for (name, value), at in zip(self._told, self._told_at, strict=True)]
 
 
@@ -88,6 +91,8 @@ class KnownHeads:
         self._octets = 0
         self._met_once: set[int] = set()
         """Hashes of keys. Two heads that share one make a head known the first time, which does no harm."""
+        self._missed: dict[int, tuple[bytes, _Taken]] = {}
+        """Heads that were not known, by their identity, until they are remembered: they need not be taken apart twice."""
 
     def meet(self, head: bytes) -> Met | None:
         """What ``head`` is, one whole head and nothing else; None where only a parser can say."""
@@ -95,14 +100,20 @@ class KnownHeads:
         if taken is None:
             return None
         known = self._known.get(taken.key)
-        return None if known is None else Met(known, taken.method, taken.target.decode("latin-1"), taken.values)
+        if known is None:
+            if len(self._missed) >= MOST_MISSED:
+                self._missed.clear()
+            self._missed[id(head)] = (head, taken)
+            return None
+        return Met(known, taken.method, taken.target.decode("latin-1"), taken.values)
 
     def remember(self, head: bytes, headers: RequestHeaders, rules: HeaderRules) -> None:
         """``head`` was parsed as one request that has no body and does not end its connection, and read as ``headers`` by ``rules``.
 
         What asks for more than an answer (an upgrade, a 100, a nomination) is not kept.
         """
-        taken = _take_apart(head)
+        missed = self._missed.pop(id(head), None)
+        taken = _take_apart(head) if missed is None else missed[1]
         if taken is None or taken.key in self._known or not self._came_before(taken.key):
             return
         if headers.length is not None or headers.chunked or headers.expects_continue or headers.upgrade or headers.nominated:
