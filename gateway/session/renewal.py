@@ -30,7 +30,7 @@ from gateway.session.store.protocol import UnknownToReplicas
 from gateway.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from gateway.oidc.provider import Provider, Refreshed
     from gateway.oidc.token_response import Tokens
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 LOCK_LIFETIME: Final = 10.0
 """Seconds after which a replica that was killed keeps nobody from going on."""
 LOCK_KEPT_EVERY: Final = LOCK_LIFETIME / 3
+LAST_WRITE: Final = 2.0
+"""Seconds beyond the end of a process's grace for the write of a grant that is there: cut, it would be a sign-in."""
 OWNER_BYTES: Final = 16
 MOST_OWNERS: Final = 10_000
 
@@ -204,7 +206,7 @@ class Renewal:
             return await self._ended(handle, refused)
         except ProviderFailed as failure:
             return self._failed(handle, failure, failures)
-        return await self._written(handle, look, refreshed, now)
+        return await _to_the_end(self._written(handle, look, refreshed, now))
 
     async def _granted(self, handle: Handle, owner: bytes, look: _Look) -> Refreshed:
         identity = look.session.identity
@@ -276,3 +278,15 @@ class Renewal:
         except IdTokenRefused as refused:
             log.warning("refresh.claims_refused", detail=refused.detail)
             return session_after(look.session, refreshed, look.grant, wanted=frozenset(), now=now)
+
+
+async def _to_the_end(writing: Coroutine[object, object, Outcome]) -> Outcome:
+    """Wait for it, and for a little longer when who waits is cancelled."""
+    task = asyncio.ensure_future(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(LAST_WRITE):
+                await task
+        raise

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.hostile_house import SESSION
 from tests.support.process_clock import ProcessClock
+from tests.support.redis_proxy import redis_proxy
+from tests.support.redis_servers import redis_server
 from tests.support.several_gateways import PATIENCE, SHORT, TOKEN_ROUTE, Several, access_token, ask, several, until, user
 
 if TYPE_CHECKING:
@@ -152,6 +154,30 @@ async def test_a_stop_while_the_provider_hangs(tmp_path: Path, refresh_timeout: 
         # What ten seconds would do as well.
         for lock in await pair.one.redis.keys("gateway:r:*"):
             await pair.one.redis.delete(lock)
+        assert access_token(await with_a_token(pair, 1, cookie)) == pair.provider.tokens_issued[-1]["access_token"]
+        nobody_lost_anything(pair, 1)
+
+
+async def test_a_stop_whose_grace_ends_between_grant_and_write(tmp_path: Path) -> None:
+    """RF-08: a grant that is there is written before the process is gone, though its store can be reached again only after the grace."""
+    grace = {"shutdown_grace": "2s"}
+    async with (
+        redis_server() as store,
+        redis_proxy(store.port) as way,
+        several(tmp_path, refresh_timeout="20s", server=grace, store=store, ways=[way.url, store.url]) as pair,
+    ):
+        (cookie,) = await sign_in_and_run_out(pair, 1)
+        gate = pair.provider.misbehaviour.refresh_gate = asyncio.Event()
+        assert user(await ask(pair.one, cookie)) == "alice-sub"
+        await until(lambda: pair.provider.refreshes == 1)
+        stopping = asyncio.ensure_future(pair.one.gateway.stop())
+        await until(lambda: "gateway.draining" in pair.one.gateway.log)
+        way.cut()
+        gate.set()
+        pair.provider.misbehaviour.refresh_gate = None
+        await until(lambda: "detached.cut" in pair.one.gateway.log)
+        way.mend()
+        assert await stopping == 0
         assert access_token(await with_a_token(pair, 1, cookie)) == pair.provider.tokens_issued[-1]["access_token"]
         nobody_lost_anything(pair, 1)
 
