@@ -60,7 +60,7 @@ class Relisting:
             (shown,) = await self._store.show([key])
             newest = self._keyring.ids[0]
             if shown.there:
-                listed = shown.card is not None and (self._keyring.is_newest(shown.card) or await self._listed(found, shown.card))
+                listed = shown.card is not None and await self._listed(found, shown.card)
                 self._remember(key, newest, listed=listed)
         except StoreUnavailable as outage:
             log.warning("session.not_relisted", key=key, detail=outage.detail)
@@ -70,7 +70,10 @@ class Relisting:
     async def _listed(self, found: Found, sealed: bytes) -> bool:
         """Whether it is listed now, and there. What no key opens any more is written anew, but for the client's address."""
         key, now = found.handle.key, self._clock()
-        card = open_card(self._keyring, sealed, key=key) or card_of(found.session, address=UNKNOWN)
+        card = open_card(self._keyring, sealed, key=key)
+        if card is not None and self._keyring.is_newest(sealed):
+            return True
+        card = card or card_of(found.session, address=UNKNOWN)
         names = newest_names(self._keyring, card)
         again = seal_card(self._keyring, card, key=key)
         if await self._store.relist(key, card=again, indexes=names, now=int(now * 1000), lifetime=card.expires - now):

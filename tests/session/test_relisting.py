@@ -14,7 +14,7 @@ from gateway.session.index_names import OfEverybody, OfProviderSession, OfUser
 from gateway.session.lifecycle import Lifetimes
 from gateway.session.record import identity_from
 from gateway.session.relisting import AT_ONCE, UNKNOWN, Relisting
-from gateway.session.sealing import Keyring
+from gateway.session.sealing import Keyring, Purpose
 from gateway.session.search import Search
 from gateway.session.sessions import Sessions
 from gateway.session.store.memory import MemoryStore
@@ -83,6 +83,14 @@ async def test_what_is_under_the_newest_key_is_left_alone(shop: Shop, provider: 
 async def test_a_card_that_no_key_opens_is_written_anew(shop: Shop, provider: FakeProvider):
     """The open session says whose it is, and nobody any more where it began."""
     found = await begun(under(shop, OLDEST), provider)
+    assert await tried(under(shop, NEW, OLD).relisting, found)
+    assert await seen(under(shop, NEW), found) == [UNKNOWN] * len(LISTINGS)
+
+
+async def test_a_card_that_says_it_is_under_the_newest_key_and_is_not_counts_for_none(shop: Shop, provider: FakeProvider):
+    found = await begun(under(shop, OLD), provider)
+    claims = Keyring([NEW]).seal(Purpose.CARD, b"{}", bound_to="another").encode()
+    assert await shop.store.relist(found.handle.key, card=claims, indexes=(), now=int(shop.clock.now * 1000), lifetime=600.0)
     assert await tried(under(shop, NEW, OLD).relisting, found)
     assert await seen(under(shop, NEW), found) == [UNKNOWN] * len(LISTINGS)
 
