@@ -43,6 +43,28 @@ async def test_a_connection_that_closes_before_it_is_written_to(run: Callable[..
             await asyncio.get_running_loop().run_in_executor(aside, lambda: run(closed()))
 
 
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("run", [pytest.param(asyncio.run, id="asyncio"), pytest.param(uvloop.run, id="uvloop")])
+async def test_a_cancellation_while_a_command_is_sent_is_never_lost(run: Callable[..., None], turns: int):
+    """Whichever turn of the loop it comes in: what has been sent in vain leaves no answer for the next one either."""
+    async with redis_server() as server:
+
+        async def cancelled() -> None:
+            connection = connection_pool(parse_redis_address(server.url)).make_connection()
+            await connection.connect()
+            sending = asyncio.ensure_future(connection.send_command("PING"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            was_underway = sending.cancel()
+            await asyncio.wait({sending})
+            assert sending.cancelled() == was_underway
+            assert connection.is_connected == (turns == 0 or not was_underway)
+            await connection.disconnect()
+
+        with ThreadPoolExecutor(1) as aside:
+            await asyncio.get_running_loop().run_in_executor(aside, lambda: run(cancelled()))
+
+
 async def test_a_fault_that_nobody_knows_is_no_refusal_of_the_servers():
     """A refusal would drop every copy, and whoever is signed in with it."""
 

@@ -9,6 +9,7 @@ The options below are redis-py's of 8.1; ``pyproject.toml`` pins it.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -47,11 +48,17 @@ class _Renewed(AbstractConnection):
 
     @override
     async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
         try:
             await super().send_packed_command(*arguments, **options)
         except RuntimeError as error:
             # uvloop's word for a transport that has closed, where asyncio says nothing or ConnectionError.
             raise Disconnected("it closed before anything was sent") from error
+        if task and task.cancelling() > before:
+            # wait_for of Python 3.11 drops a cancellation that comes when its work is done: who was to stop would go on for ever.
+            await self.disconnect(nowait=True)
+            raise asyncio.CancelledError
 
     @override
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
