@@ -54,6 +54,7 @@ class CallerConnection(UnreadAnswers):
         "_head_bytes",
         "_head_since",
         "_header_timeout",
+        "_newest_body",
         "_paced",
         "_paced_at",
         "_paced_since",
@@ -85,6 +86,8 @@ class CallerConnection(UnreadAnswers):
         """The body that is waited for without a break since ``_paced_since``, when ``_paced_at`` bytes of it were here."""
         self._paced_since = 0.0
         self._paced_at = 0
+        self._newest_body: StreamReader = EMPTY_PAYLOAD
+        """The body of the newest request."""
         self._chunked: StreamReader | None = None
         """The chunked body that is being received."""
         self._recent = b""
@@ -100,20 +103,22 @@ class CallerConnection(UnreadAnswers):
         if self._close:
             self._finish_body(data)
             return
+        before, whole = self._request_count, self._newest_body.is_eof()
         super().data_received(data)
         messages = self._messages
-        if messages:
+        if self._request_count != before:
             if self._head_since:
                 self._head_since = 0.0
                 self._head_bytes = 0
-            newest = messages[-1][0]
+            newest, self._newest_body = messages[-1]
             if isinstance(newest, _ErrInfo):
                 self._break_unfinished_bodies()
             elif newest.chunked or len(messages) > 1 or self._chunked is not None:
                 self._follow_chunked_body(data)
         elif self._chunked is not None:
             self._follow_chunked_body(data)
-        elif data and (self._waiter is not None or not self._request_count):
+        elif data and whole:
+            # No body is still to come: it can only be the beginning of a head.
             self._note_unfinished_head(len(data))
 
     @override
@@ -213,7 +218,11 @@ class CallerConnection(UnreadAnswers):
         self._head_bytes += size
         if not self._head_since:
             self._head_since = self._loop.time()
-        if self._head_bytes > MAX_UNFINISHED_HEAD:
+        if self._head_bytes <= MAX_UNFINISHED_HEAD:
+            return
+        if self._current_request is not None or self._messages:
+            self.close()  # with the answer that it waits for
+        else:
             self._refuse(HeadersTooLarge(f"an unfinished head of more than {MAX_UNFINISHED_HEAD} bytes"))
 
     def _refuse(self, failure: RequestRefused) -> None:

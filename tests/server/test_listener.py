@@ -312,6 +312,27 @@ async def test_sl_11_connections_that_are_reset_leave_nothing_behind():
             await asyncio.sleep(0)
 
 
+async def test_sl_02_an_unfinished_head_is_bounded_behind_a_request_that_waits_for_its_answer():
+    async with public() as served, caller(served) as (reader, writer):
+        served.go.clear()
+        writer.write(HEAD + b"\r\n")
+        await served.begun.wait()
+        writer.write(HEAD)
+        for number in range(100):
+            writer.write(b"X-%d: %b\r\n" % (number, b"y" * 30_000))
+            for _ in range(20):
+                await asyncio.sleep(0)
+        await served.until(lambda: all(connection._close for connection in served.server.connections))
+        assert all(connection._head_bytes < 200_000 for connection in served.server.connections)
+        served.go.set()
+        said = await reader.readuntil(b"\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 200 ")
+        assert b"Connection: close\r\n" in said
+        with suppress(ConnectionError):
+            await reader.read()
+        assert served.served == 1
+
+
 @pytest.mark.parametrize("request_", [pytest.param(HEAD + b"\r\n", id="no body"), pytest.param(UPLOAD + b"abcdef", id="a whole body")])
 async def test_sl_02_rounds_go_on_while_an_answer_is_waited_for(request_):
     """A request that waits for its answer is in nobody's way: who says nothing meanwhile is let go."""
