@@ -39,7 +39,7 @@ _IN_DOUBT: Final = -1
 class ShortConnection(CallerConnection):
     """aiohttp's connection, with ``short_way`` before its parser where that cannot make a difference. Without one it is never gone."""
 
-    __slots__ = ("_alone", "_begun", "_exchange", "_handed", "_left", "_short_way", "unnamed")
+    __slots__ = ("_alone", "_begun", "_exchange", "_handed", "_left", "_remote", "_short_way", "unnamed")
 
     def __init__(self, manager: web.Server, *, short_way: ShortWay | None = None, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -54,6 +54,7 @@ class ShortConnection(CallerConnection):
         """What is under way, and nobody else knows of."""
         self._handed: ShortExchange | None = None
         """What was handed over, until its request is taken up."""
+        self._remote: str | None = None
         self.unnamed = False
         """Whether a PROXY protocol header came and named nobody. What came through is then as the client wrote it, and believed from
         nobody."""
@@ -61,8 +62,10 @@ class ShortConnection(CallerConnection):
     @property
     def remote(self) -> str | None:
         """The peer's address, as aiohttp's requests tell it."""
-        peername = self.peername
-        return str(peername[0]) if isinstance(peername, tuple | list) else peername
+        if self._remote is None:
+            peername = self.peername
+            self._remote = str(peername[0]) if isinstance(peername, tuple | list) else peername
+        return self._remote
 
     def head_of(self, request: web.BaseRequest) -> bytes | None:
         """The head of ``request`` as it came, if nothing came with it and it has no body. To be asked once."""
