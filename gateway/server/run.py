@@ -129,6 +129,7 @@ async def running(settings: Settings, *, sockets: Sockets | None = None, stop: S
         parts.live.end_all()
         await public.let_go()
         await public.finish(until - loop.time(), stop)
+        parts.sessions.stop_renewing()
         await finish_detached(parts.detached, until - loop.time(), stop)
         await admin.close(ADMIN_GRACE, stop)
         await endpoints.cleanup()

@@ -33,7 +33,9 @@ AT_ONCE: Final = 24
 PACE: Final = 0.02
 """Seconds between the beginnings of two attempts that nobody waits for: what begins together comes back together, while requests wait."""
 MOST_RUNNING: Final = 1000
-"""Attempts that have begun or wait for a place; who is merely due comes again with the next request."""
+"""Attempts that have begun or wait for a place."""
+MOST_AHEAD: Final = 250
+"""How many of them there may be before one begins that nobody waits for: who is merely due comes again with the next request."""
 MOST_WAITING: Final = 2000
 LONGEST_TRUST: Final = 60.0
 """Seconds for which a grant that is not due is not looked at again, whatever an older copy of the session says."""
@@ -118,7 +120,7 @@ class Refresher:
         self._pause = ProviderPause()
         self._waiting = 0
         self._quiet_until = -math.inf
-        self._closed = False
+        self._stopped = False
 
     def due(self, found: Found) -> None:
         """The grant of this session is to be renewed; returns at once."""
@@ -126,7 +128,7 @@ class Refresher:
         if key in self._running or self._rests.left(key, held=True) > 0 or self._pause.left(self._monotonic()) > 0:
             return
         if self._cache.unsettled <= 0:
-            self._begin(found.handle)
+            self._begin(found.handle, most=MOST_AHEAD)
 
     async def renewed(self, found: Found) -> None:
         """Wait until the store has another grant of this session, or none at all any more.
@@ -164,20 +166,25 @@ class Refresher:
     def look(self, handle: Handle) -> None:
         """The tokens of this session cannot be had: find out what became of it, beside everything else."""
         if handle.key not in self._running and self._rests.left(handle.key, held=True) <= 0:
-            self._begin(handle)
+            self._begin(handle, most=MOST_AHEAD)
 
     def try_again(self) -> None:
         """What made the provider fail may be mended: nothing rests any longer."""
         self._pause = ProviderPause()
         self._rests.clear()
 
+    def stop(self) -> None:
+        """Begin no attempt any more, also of those that wait for a place; those that have begun are for ``spawn`` to see through."""
+        self._stopped = True
+        self._turns.hurry_all()
+
     def close(self) -> None:
-        """Begin nothing any more; what has begun is for ``spawn`` to see through."""
-        self._closed = True
+        """``stop``, and hold nobody up for what makes a written grant safer."""
+        self.stop()
         self._renewal.close()
 
-    def _begin(self, handle: Handle) -> _Run | None:
-        if self._closed or len(self._running) >= MOST_RUNNING:
+    def _begin(self, handle: Handle, *, most: int = MOST_RUNNING) -> _Run | None:
+        if self._stopped or len(self._running) >= most:
             return None
         run = self._running[handle.key] = _Run()
         self._spawn(self._run(handle, run))
@@ -205,6 +212,8 @@ class Refresher:
             # Before anything is asked: what is told while an answer is on the way is told for that answer.
             run.told.clear()
             async with self._turns.turn(handle.key, awaited=run.waiting > 0):
+                if self._stopped:
+                    return FIRST_REST
                 until = min(until, self._monotonic() + self._renewal.patience)
                 outcome = self._left_alone() or await self._attempt(handle)
             if outcome.kind in ("current", "over"):

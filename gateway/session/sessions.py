@@ -278,6 +278,11 @@ class Sessions:
         """Return when every use that was to be noted is in the store."""
         await self._notes.written()
 
+    def stop_renewing(self) -> None:
+        """Begin no renewal any more; those that have begun go on."""
+        if self._refresher is not None:
+            self._refresher.stop()
+
     async def close(self) -> None:
         """Renew nothing any more, write the last notes, and let go of the store."""
         if self._refresher is not None:

@@ -55,6 +55,15 @@ class Turns:
             self._awaited[key] = future
             self._call()
 
+    def hurry_all(self) -> None:
+        """From now on nobody keeps a distance to anybody."""
+        self._pace, self._next_at = 0.0, -math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for key in list(self._others):
+            self.hurry(key)
+
     def _leave(self) -> None:
         self._free += 1
         self._call()

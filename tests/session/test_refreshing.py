@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import RefreshUnavailable
 from gateway.oidc.id_token import Before
+from gateway.session import refreshing
 from gateway.session.found import Absent
 from gateway.session.refresh_rules import Follows
 from gateway.session.renewal import LOCK_LIFETIME
@@ -455,6 +456,36 @@ async def test_a_stop_begins_nothing_and_finishes_what_has_begun(house: RefreshH
     house.later(DUE)
     await one.alive(cookie)
     assert one.beside.tasks == set()
+
+
+async def test_those_that_nobody_waits_for_leave_room_for_one_that_somebody_does(house: RefreshHouse, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(refreshing, "MOST_AHEAD", 2)
+    monkeypatch.setattr(refreshing, "MOST_RUNNING", 3)
+    one = house.replica(follows=Follows.REFRESH_TOKEN)
+    cookies = [(await house.sign_in())[0] for _ in range(4)]
+    gate = house.op.misbehaviour.refresh_gate = asyncio.Event()
+    house.later(DUE)
+    for cookie in cookies:
+        await one.alive(cookie)
+    assert len(one.beside.tasks) == 2
+    house.later(LIVES - DUE + 1)
+    waiting = asyncio.ensure_future(one.alive(cookies[3]))
+    await until(lambda: len(one.beside.tasks) == 3)
+    gate.set()
+    await waiting
+
+
+async def test_a_stop_lets_those_go_that_have_not_begun(house: RefreshHouse, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(refreshing, "PACE", 3600.0)
+    one = house.replica()
+    cookies = [(await house.sign_in())[0] for _ in range(3)]
+    house.later(DUE)
+    for cookie in cookies:
+        await one.alive(cookie)
+    await until(lambda: house.op.refreshes)
+    one.sessions.stop_renewing()
+    await house.settled()
+    assert house.op.refreshes == 1
 
 
 async def test_an_old_copy_of_a_session_causes_no_work(house: RefreshHouse):

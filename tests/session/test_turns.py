@@ -149,3 +149,13 @@ async def test_whatever_happens_the_bound_is_kept_and_no_place_is_lost(steps: li
     assert queue.begun[-most:] == [f"last {number}" for number in range(most)]
     for number in range(most):
         await queue.go(f"last {number}")
+
+
+async def test_at_a_stop_all_of_them_begin_as_places_become_free():
+    queue = Queue(Turns(2, pace=NEVER))
+    await queue.come("a", "b", "c")
+    queue.turns.hurry_all()
+    await queue.settled()
+    assert queue.begun == ["a", "b"]
+    await queue.go("a")
+    assert queue.begun == ["a", "b", "c"]
