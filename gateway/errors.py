@@ -369,7 +369,7 @@ class UpstreamTimeout(UpstreamFailed):
 
 
 class UpstreamBusy(UpstreamFailed):
-    """The app's connections and the queue before them are in use, or one address has its share; where that reads, its request was sent."""
+    """Every connection that the app may have is in use, and so is the queue before them, or one address has its share; nothing was sent."""
 
     status = 503
     code = "upstream_busy"

@@ -14,7 +14,7 @@ from gateway.proxy.balancing import choose
 from gateway.proxy.dialling import tls_context
 from gateway.proxy.pool import Pool
 from gateway.proxy.request_head import with_host
-from gateway.proxy.shares import AnswerShares, UploadShares
+from gateway.proxy.shares import ExchangeShares, UploadShares
 from gateway.proxy.upstream import Timeouts, TlsSettings
 from gateway.telemetry import logs
 
@@ -46,7 +46,7 @@ class Upstream:
         self._only = self.pools[0] if len(self.pools) == 1 else None
         self._turn = 0
         self.uploads = UploadShares(self.pools)
-        self.answers = AnswerShares(self.pools)
+        self.exchanges = ExchangeShares(self.pools)
         for pool in self.pools:
             pool.serve(self.timeouts)
 

@@ -92,12 +92,6 @@ class OpenExchange:
         self._downstream.abort()
 
 
-class OpenAnswer(OpenExchange):
-    """An answer of which more is to come: while its caller reads, it keeps a connection to the app."""
-
-    __slots__ = ()
-
-
 def is_event_stream(answer: AnswerHead) -> bool:
     """Whether the answer is a stream of server-sent events, which goes on for as long as somebody listens."""
     return any(name.lower() == b"content-type" and value[:17].lower() == _EVENT_STREAM for name, value in answer.headers)

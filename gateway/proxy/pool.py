@@ -20,6 +20,7 @@ from gateway.proxy.upstream import PoolLimits
 if TYPE_CHECKING:
     import ssl
 
+    from gateway.proxy.shares import Turns
     from gateway.proxy.upstream import Timeouts, UpstreamAddress
 
 TICK: Final = 0.25
@@ -51,8 +52,8 @@ class Pool:
         self._closed = False
         self.uploads: dict[str, int] = {}
         """How many bodies are still coming, by caller: ``UploadShares`` counts."""
-        self.answers: dict[str, int] = {}
-        """How many answers are still being read, by caller: ``AnswerShares`` counts."""
+        self.callers: dict[str, Turns] = {}
+        """Who has exchanges that were begun while connections were scarce: ``ExchangeShares`` counts."""
 
     @property
     def most(self) -> int:

@@ -16,7 +16,7 @@ from gateway.proxy.delivery import deliver
 from gateway.proxy.downstream import Downstream, Relayed
 from gateway.proxy.exchange import Sent
 from gateway.proxy.framing import Delimiter, framing_down
-from gateway.proxy.held import OpenAnswer, OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
+from gateway.proxy.held import OpenExchange, hold_nothing, is_event_stream, watch_for_vanishing
 from gateway.proxy.own_cookies import with_own
 from gateway.proxy.request_body import send_body, whole_body
 from gateway.proxy.request_head import request_head
@@ -205,11 +205,11 @@ async def _pour(connection: UpstreamConnection, downstream: Downstream) -> bool:
     return True
 
 
-def _open_answer(request: web.BaseRequest, downstream: Downstream, answer: AnswerHead) -> OpenAnswer:
+def _open_answer(request: web.BaseRequest, downstream: Downstream, answer: AnswerHead) -> OpenExchange:
     endless = is_event_stream(answer)
     if endless and request.transport is not None:
         watch_for_vanishing(request.transport)
-    return OpenAnswer(downstream, request.content, endless=endless)
+    return OpenExchange(downstream, request.content, endless=endless)
 
 
 async def _tunnel(  # noqa: PLR0913, PLR0917 - what becomes a tunnel, and what is known of it

@@ -25,7 +25,6 @@ from gateway.server import refusals
 from gateway.server.application import CHECK, check_endpoint
 from gateway.server.asked import read_request
 from gateway.server.endpoints.auth import auth
-from gateway.server.holding import hold_open
 from gateway.server.login import ask_to_sign_in, send_to_provider
 from gateway.server.peers import client_of, share_of
 from gateway.server.reissuing import reissued
@@ -67,7 +66,7 @@ class Entry:
             exchange = caller.take_up() if isinstance(caller, ShortConnection) else None
             if exchange is not None:
                 session = cast("Found | None", exchange.session)
-                return await go_on(request, exchange, hold=partial(hold_open, self._parts, request, exchange.upstream, session))
+                return await go_on(request, exchange, hold=partial(self._parts.live.hold, session))
             return await self._journey(request)
         except VersionRefused as failure:
             return refusals.respond_in_our_version(request, failure)
@@ -121,8 +120,11 @@ class Entry:
         own_cookie = None
         if session is not None and parts.keyring.has_older and request.method == "GET" and is_navigation("GET", request.headers):
             own_cookie = partial(reissued, parts, site, session, headers.cookies)
-        whole = None if request.content.is_eof() else _count_upload(request, upstream, client, parts)
+        turn = await _turn_of(request, upstream, client, parts) if upstream.exchanges.are_scarce and not headers.upgrade else None
+        whole = None
         try:
+            if not request.content.is_eof():
+                whole = _count_upload(request, upstream, client, parts)
             return await forward(
                 request,
                 upstream,
@@ -131,13 +133,15 @@ class Entry:
                 identity=b"" if session is None else await self._identity(session, route),
                 forwarded=rendered_forwarded(site, client, route.path.removesuffix("/") if route.strip_prefix else "", rules),
                 rules=rules,
-                hold=partial(hold_open, parts, request, upstream, session),
+                hold=partial(parts.live.hold, session),
                 tunnels=parts.settings.tunnels[route.index],
                 own_cookie=own_cookie,
             )
         finally:
             if whole is not None:
                 whole()
+            if turn is not None:
+                turn()
 
     async def _identity(self, session: Found, route: Route) -> bytes:
         parts = self._parts
@@ -166,6 +170,12 @@ class Entry:
         if asked.headers.upgrade or not request.content.is_eof():
             response.force_close()
         return response
+
+
+async def _turn_of(request: web.BaseRequest, upstream: Upstream, client: str, parts: Parts) -> Callable[[], None] | None:
+    """An exchange counts for its caller while connections are scarce, until what is returned was called. Raises UpstreamBusy."""
+    sharer = share_of(request, parts.settings.server.trusted_proxies, client)
+    return None if sharer is None else await upstream.exchanges.begin(sharer, seconds=upstream.timeouts.connect)
 
 
 def _count_upload(request: web.BaseRequest, upstream: Upstream, client: str, parts: Parts) -> Callable[[], None] | None:

@@ -96,8 +96,8 @@ class KnownRequests:
         site = parts.site_for_host(known.authority)
         route = parts.settings.routes.match(site.authority, target)
         upstream = parts.upstreams[route.index]
-        # A route that sends a token may have to wait for one, and a cookie is given out again beside the answer.
-        if upstream is None or route.index in parts.token_routes or parts.keyring.has_older:
+        # A caller may have to wait for his turn, a route that sends a token for one; and a cookie is given out again beside the answer.
+        if upstream is None or upstream.exchanges.are_scarce or route.index in parts.token_routes or parts.keyring.has_older:
             return None
         found = None if route.access is Access.PUBLIC else self._found(known, site)
         if found is None and route.access is not Access.PUBLIC:

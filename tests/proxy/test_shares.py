@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.errors import UpstreamBusy
 from gateway.proxy.pool import Pool
-from gateway.proxy.shares import AnswerShares, UploadShares
+from gateway.proxy.shares import ExchangeShares, UploadShares
 from gateway.proxy.upstream import PoolLimits, Timeouts, parse_upstream
 from tests.support.raw_upstream import raw_upstream
+
+NEVER = 3600.0
+"""Seconds: longer than a test."""
 
 
 def pool(connections: int) -> Pool:
@@ -52,45 +57,89 @@ def test_routes_that_share_connections_share_the_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_use", "held", "refused"),
+    ("in_use", "scarce"),
     [
-        pytest.param([4], 4, False, id="half is free"),
-        pytest.param([5], 1, False, id="scarce, and less than its share"),
-        pytest.param([5], 2, True, id="scarce, and all of its share"),
-        pytest.param([8], 5, True, id="more than its share, from when there was plenty"),
-        pytest.param([8, 0], 4, False, id="half is free of all addresses together"),
-        pytest.param([8, 1], 3, False, id="scarce at all addresses, and less than its share of them"),
-        pytest.param([8, 1], 4, True, id="scarce at all addresses, and all of its share of them"),
+        pytest.param([3], False, id="more than half is free"),
+        pytest.param([4], True, id="half is free"),
+        pytest.param([8], True, id="none is free"),
+        pytest.param([7, 0], False, id="more than half is free of all addresses together"),
+        pytest.param([8, 0], True, id="half is free of all addresses together"),
     ],
 )
-async def test_one_reader_has_a_share_while_connections_are_scarce(in_use: list[int], held: int, *, refused: bool) -> None:
+async def test_exchanges_count_while_connections_are_scarce(in_use: list[int], *, scarce: bool) -> None:
     async def silent(connection):
         await connection.rest()
 
     async with raw_upstream(silent) as upstream:
         pools = [Pool(parse_upstream(upstream.url), limits=PoolLimits(connections=8)) for _ in in_use]
-        shares = AnswerShares(pools)
-        ends = [shares.begin("mallory") for _ in range(held)]
         used = [(pool, await pool.acquire(Timeouts())) for pool, number in zip(pools, in_use, strict=True) for _ in range(number)]
-        if refused:
-            with pytest.raises(UpstreamBusy):
-                shares.begin("mallory")
-        else:
-            shares.begin("mallory")()
-        shares.begin("alice")()
-        for end in ends:
-            end()
-            end()
-        shares.begin("mallory")()
-        assert [pool.answers for pool in pools] == [{} for _ in pools]
+        assert ExchangeShares(pools).are_scarce is scarce
         for pool, connection in used:
             pool.release(connection)
         for pool in pools:
             await pool.close()
 
 
-def test_bodies_and_answers_are_counted_apart() -> None:
+async def test_beyond_its_share_a_caller_waits_for_its_own_and_for_nobody_elses() -> None:
+    shared = pool(8)
+    shares, other_route = ExchangeShares([shared]), ExchangeShares([shared])
+    ends = [await shares.begin("many", seconds=NEVER), await other_route.begin("many", seconds=NEVER)]
+    waiting = [asyncio.ensure_future(each.begin("many", seconds=NEVER)) for each in (shares, other_route)]
+    one = await shares.begin("one", seconds=NEVER)
+    one()
+    await turns_of_the_loop()
+    assert not any(each.done() for each in waiting)
+    ends.pop(0)()
+    await turns_of_the_loop()
+    assert [each.done() for each in waiting] == [True, False], "in their order"
+    waiting[0].result()()
+    ends.pop(0)()
+    (await waiting[1])()
+    assert shared.callers == {}
+
+
+async def test_who_waits_in_vain_is_refused_while_connections_are_scarce_and_let_in_when_they_are_not() -> None:
+    shared = pool(1)
+    shares = ExchangeShares([shared])
+    end = await shares.begin("many", seconds=NEVER)
+    assert not shares.are_scarce
+    more = await shares.begin("many", seconds=0)
+    more()
+    shared._dialling = 1
+    with pytest.raises(UpstreamBusy):
+        await shares.begin("many", seconds=0)
+    end()
+    assert shared.callers == {}
+
+
+@pytest.mark.parametrize(
+    "given", [pytest.param(False, id="before it has its turn"), pytest.param(True, id="in the moment in which it has it")]
+)
+async def test_who_leaves_takes_no_turn_along(*, given: bool) -> None:
+    shared = pool(4)
+    shares = ExchangeShares([shared])
+    end = await shares.begin("many", seconds=NEVER)
+    leaving = asyncio.ensure_future(shares.begin("many", seconds=NEVER))
+    staying = asyncio.ensure_future(shares.begin("many", seconds=NEVER))
+    await turns_of_the_loop()
+    if given:
+        end()
+        leaving.cancel()
+    else:
+        leaving.cancel()
+        await turns_of_the_loop()
+        end()
+    (await staying)()
+    assert leaving.cancelled()
+    assert shared.callers == {}
+
+
+def test_bodies_and_exchanges_are_counted_apart() -> None:
     shared = pool(4)
     UploadShares([shared]).begin("mallory")
-    AnswerShares([shared]).begin("mallory")
-    assert (shared.uploads, shared.answers) == ({"mallory": 1}, {"mallory": 1})
+    assert (shared.uploads, shared.callers) == ({"mallory": 1}, {})
+
+
+async def turns_of_the_loop() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)

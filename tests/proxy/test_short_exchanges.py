@@ -404,32 +404,22 @@ async def test_each_gets_his_own_answer_over_the_same_connection_upstream(world)
     assert json.dumps(here.with_it.long) == "[]"
 
 
-async def test_sl_04_a_long_answer_that_was_begun_on_the_short_way_counts_for_its_reader(world):
+async def test_sl_04_nothing_goes_the_short_way_while_connections_are_scarce(world):
     here = await world(route={"pool": {"connections": 8}})
-    told = []
-    for front in (here.with_it, here.without):
-        wires = [await front.wire("192.0.2.9") for _ in range(7)]
-        here.app.go.clear()
-        for wire in wires:
-            wire.send(OTHER.replace(b"/other", b"/wanted?warm"))
-        await until(lambda: here.pool.load == 7)
-        here.app.go.set()
-        for wire in wires:
-            await front.settled(wire)
-        assert here.pool.idle == 7
-        here.app.pieces = [MORE]
-        statuses_ = []
-        for wire in wires:
-            before = len(wire.written)
-            wire.send(WANTED)
-            await until(lambda wire=wire, before=before: len(wire.written) > before)
-            statuses_.append(bytes(wire.written[before:][9:12]))
-        told.append(statuses_)
-        for wire in wires:
-            wire.abort()
-            await front.settled(wire)
-        await here.at_rest()
-        here.app.pieces = [OK]
-    assert told[0] == told[1]
-    assert set(told[0]) == {b"200", b"503"}
-    assert [line for line in here.with_it.short if b" /wanted " in line] == [WANTED.partition(b"\r\n")[0]] * 7
+    wires = [await here.with_it.wire("192.0.2.9") for _ in range(7)]
+    here.app.go.clear()
+    for wire in wires:
+        wire.send(OTHER.replace(b"/other", b"/wanted?warm"))
+    await until(lambda: here.pool.load == 6)
+    assert here.pool.callers["192.0.2.9"].taken == 2
+    short = len(here.with_it.short)
+    other = await here.with_it.wire("192.0.2.10")
+    other.send(WANTED)
+    await until(lambda: here.pool.load == 7)
+    assert here.pool.callers["192.0.2.10"].taken == 1
+    assert len(here.with_it.short) == short
+    here.app.go.set()
+    for wire in (*wires, other):
+        await here.with_it.settled(wire)
+        assert statuses(bytes(wire.written)) == [200]
+    assert here.pool.callers == {}

@@ -16,11 +16,12 @@ LENGTH = 10**12
 
 
 class StreamingApp:
-    """``url`` to put behind a gateway; ``open`` counts the exchanges that the app still has, by path."""
+    """``url`` to put behind a gateway; ``open`` counts the exchanges that the app still has, by path, ``asked`` all of them."""
 
     def __init__(self) -> None:
         self.url = ""
         self.open: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         serve = {
@@ -28,11 +29,13 @@ class StreamingApp:
             "/events": self._events,
             "/download": self._download,
             "/flood": self._flood,
+            "/in_pieces": self._in_pieces,
             "/upload": self._upload,
         }.get(request.path)
         if serve is None:
             return web.Response(text="home")
         self.open[request.path] = self.open.get(request.path, 0) + 1
+        self.asked[request.path] = self.asked.get(request.path, 0) + 1
         try:
             return await serve(request)
         finally:
@@ -66,6 +69,15 @@ class StreamingApp:
         await response.prepare(request)
         while True:
             await response.write(bytes(65536))
+
+    async def _in_pieces(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A page whose body comes after its head."""
+        response = web.StreamResponse(headers={"Content-Length": "150000"})
+        await response.prepare(request)
+        await asyncio.sleep(0)
+        for _ in range(3):
+            await response.write(bytes(50000))
+        return response
 
     async def _upload(self, request: web.BaseRequest) -> web.StreamResponse:
         async for _ in request.content.iter_any():
