@@ -29,6 +29,7 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from gateway.access.routes import Route
     from gateway.access.target import Target
     from gateway.proxy.connector import Upstream
     from gateway.proxy.headers import HeaderRules
@@ -46,6 +47,12 @@ class _ToSend(NamedTuple):
     upstream: Upstream
     method: str
     raw: bytes
+    session: Found | None
+
+
+class _Allowed(NamedTuple):
+    """``session`` is whose request it is, None for nobody's."""
+
     session: Found | None
 
 
@@ -99,13 +106,10 @@ class KnownRequests:
         # A caller may have to wait for his turn, a route that sends a token for one; and a cookie is given out again beside the answer.
         if upstream is None or upstream.exchanges.are_scarce or route.index in parts.token_routes or parts.keyring.has_older:
             return None
-        found = None if route.access is Access.PUBLIC else self._found(known, site)
-        if found is None and route.access is not Access.PUBLIC:
+        allowed = self._allowed(known, site, route)
+        if allowed is None:
             return None
-        verdict = decide(route, None if found is None else found.session.identity)
-        if not isinstance(verdict, Allow):
-            return None
-        session = found if verdict.identity is not None else None
+        session = allowed.session
         client = client_at(caller.remote, known.told(met.values), parts.settings.server.trusted_proxies, unnamed=caller.unnamed)
         raw = request_head_without_body(
             met.method,
@@ -122,14 +126,20 @@ class KnownRequests:
         parts, known = self._parts, met.known
         believed = is_believed_at(caller.remote, parts.settings.server.trusted_proxies, unnamed=caller.unnamed)
         _, site, route = asked_about(parts, known.told(met.values), believed=believed)
+        allowed = self._allowed(known, site, route)
+        if allowed is None:
+            return None
+        return accepted(b"" if allowed.session is None else rendered_user(parts, allowed.session), now=parts.clock())
+
+    def _allowed(self, known: Known, site: Site, route: Route) -> _Allowed | None:
+        """As whom a request may pass; None where the entry is to judge."""
         found = None if route.access is Access.PUBLIC else self._found(known, site)
         if found is None and route.access is not Access.PUBLIC:
             return None
         verdict = decide(route, None if found is None else found.session.identity)
         if not isinstance(verdict, Allow):
             return None
-        identity = b"" if verdict.identity is None or found is None else rendered_user(parts, found)
-        return accepted(identity, now=parts.clock())
+        return _Allowed(None if verdict.identity is None else found)
 
     def _found(self, known: Known, site: Site) -> Found | None:
         """The session, if this process knows it; None is for the entry to look into."""
