@@ -6,7 +6,6 @@ The whole sign-in through this recipe and the real gateway is a journey of its o
 from __future__ import annotations
 
 import contextlib
-import socket
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -15,6 +14,7 @@ from aiohttp import web
 from yarl import URL
 
 from tests.support.nginx import Nginx, nginx_in_front
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.nginx
 
@@ -81,12 +81,6 @@ async def serving(recorded: Recorded, answer):
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import json
 import re
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
 from tests.support.gateway_process import new_key_file
 from tests.support.hostile_house import (
@@ -22,10 +23,12 @@ from tests.support.hostile_house import (
     SESSION,
     SIGN_OUT,
     START,
+    HostileProvider,
     every_row_has_its_place,
     hostile_house,
 )
 from tests.support.mirror_app import values
+from tests.support.redis_servers import redis_server
 from tests.support.user_agent import FETCH, NAVIGATION, Answer
 
 if TYPE_CHECKING:
@@ -369,17 +372,17 @@ async def test_keys_are_turned_over_without_signing_anybody_out(house: House, tm
 
 
 @asynccontextmanager
-async def _turned_over(house: House, folder: Path) -> AsyncIterator[tuple[House, Edge, str]]:
+async def _turned_over(folder: Path, **running: Any) -> AsyncIterator[tuple[House, Edge, str]]:
     """A gateway whose newest key is not the one that sealed the browser's session cookie; and that cookie."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     old, new = new_key_file(folder, "old"), new_key_file(folder, "new")
     async with (
-        hostile_house(folder / "before", provider=house.provider, store=house.store, key_files=[old]) as before,
+        hostile_house(folder / "before", key_files=[old], **running) as before,
         before.browser() as one,
     ):
         cookie = await before.signed_in(one)
     async with (
-        hostile_house(folder / "after", provider=house.provider, store=house.store, key_files=[new, old]) as after,
+        hostile_house(folder / "after", key_files=[new, old], **running) as after,
         after.browser() as browser,
     ):
         browser.jar = {SESSION: cookie}
@@ -399,7 +402,7 @@ async def given_again(browser: Edge, path: str = "/page") -> Answer:
 
 async def test_a_cookie_under_an_older_key_is_given_out_again(house: House, tmp_path: Path) -> None:
     """CK-19: with a page, under the newest key, for the same session; both are good, and of it the store keeps what it kept."""
-    async with _turned_over(house, tmp_path / "turned") as (one, browser, old):
+    async with _turned_over(tmp_path / "turned", provider=house.provider, store=house.store) as (one, browser, old):
         stored = await house.dump()
         answer = await given_again(browser)
         assert answer.status == 200
@@ -424,6 +427,18 @@ async def test_a_cookie_under_an_older_key_is_given_out_again(house: House, tmp_
         await is_nobody(one, f"{SESSION}={new}")
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def turned_over(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[House, Edge, str]]:
+    """With a store of its own, which nobody empties, and its session listed under the newest key."""
+    async with (
+        HostileProvider() as provider,
+        redis_server() as store,
+        _turned_over(tmp_path_factory.mktemp("turned"), provider=provider, store=store) as turned,
+    ):
+        await given_again(turned[1], "/oauth2/userinfo")
+        yield turned
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "again"),
     [
@@ -437,20 +452,21 @@ async def test_a_cookie_under_an_older_key_is_given_out_again(house: House, tmp_
         pytest.param("/public/page", NAVIGATION, False, id="CK-19 a public page, whose reader nobody looks at"),
     ],
 )
-async def test_what_a_cookie_is_given_out_with(house: House, tmp_path: Path, path: str, headers: dict[str, str], again: bool) -> None:
-    async with _turned_over(house, tmp_path / "turned") as (one, browser, old):
-        await given_again(browser, "/oauth2/userinfo")
-        browser.jar = {SESSION: old}
-        answer = await browser.ask(PUBLIC + path, headers=headers)
-        assert answer.status == 200
-        assert bool(answer.all("Set-Cookie")) is again
-        assert (browser.jar[SESSION] != old) is again
-        assert await one.whoami(f"{SESSION}={browser.jar[SESSION]}") == "alice-sub"
+async def test_what_a_cookie_is_given_out_with(
+    turned_over: tuple[House, Edge, str], path: str, headers: dict[str, str], again: bool
+) -> None:
+    one, browser, old = turned_over
+    browser.jar = {SESSION: old}
+    answer = await browser.ask(PUBLIC + path, headers=headers)
+    assert answer.status == 200
+    assert bool(answer.all("Set-Cookie")) is again
+    assert (browser.jar[SESSION] != old) is again
+    assert await one.whoami(f"{SESSION}={browser.jar[SESSION]}") == "alice-sub"
 
 
 async def test_a_session_that_ended_meanwhile_does_not_come_back_with_a_slow_page(house: House, tmp_path: Path) -> None:
     """CK-19: the page was asked for with the old cookie, and another tab has signed in anew before it is there."""
-    async with _turned_over(house, tmp_path / "turned") as (one, browser, old), one.browser() as tab:
+    async with _turned_over(tmp_path / "turned", provider=house.provider, store=house.store) as (one, browser, old), one.browser() as tab:
         tab.jar = {SESSION: old}
         await given_again(tab)
         one.app.held = asyncio.Event()
@@ -640,7 +656,7 @@ async def test_an_answer_that_may_be_cached_carries_no_cookie_of_ours(house: Hou
 async def test_a_cookie_given_out_again_is_kept_by_no_shared_cache(
     house: House, tmp_path: Path, said: dict[str, str], passes: str | None
 ) -> None:
-    async with _turned_over(house, tmp_path / "turned") as (one, browser, old):
+    async with _turned_over(tmp_path / "turned", provider=house.provider, store=house.store) as (one, browser, old):
         await given_again(browser, "/oauth2/userinfo")
         browser.jar = {SESSION: old}
         one.app.also = said

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+SOON = {"connect_timeout": "1s", "total_timeout": "1s"}
+"""For providers that do not answer: that is waited for to the end."""
+HOUSE = {"provider_settings": SOON}
+
 NOT_YET = {
     "TK-28": "DPoP is not built",
 }
@@ -167,7 +171,7 @@ async def elsewhere(house: House, serve: Any) -> AsyncIterator[House]:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token"
     folder = house.gateway.config.parent / f"elsewhere-{server.sockets[0].getsockname()[1]}"
     try:
-        async with hostile_house(folder, store=house.store) as other:
+        async with hostile_house(folder, store=house.store, provider_settings=SOON) as other:
             other.provider.misbehaviour.discovery_document = {"token_endpoint": url}
             yield other
     finally:
@@ -293,7 +297,7 @@ async def test_a_token_endpoint_in_a_black_hole_ends_at_the_connect_timeout(hous
             one.setblocking(False)  # noqa: FBT003 - the socket's own interface
             one.connect_ex(hole.getsockname())
         try:
-            async with hostile_house(tmp_path, store=house.store) as lost, lost.browser() as browser:
+            async with hostile_house(tmp_path, store=house.store, provider_settings=SOON) as lost, lost.browser() as browser:
                 lost.provider.misbehaviour.discovery_document = {"token_endpoint": f"http://127.0.0.1:{hole.getsockname()[1]}/token"}
                 await lost.refused(await lost.sign_in(browser), status=504)
         finally:
@@ -451,7 +455,7 @@ async def test_broken_metadata_send_nobody_anywhere_and_are_got_over(house: Hous
 
 async def test_a_silent_provider_at_the_start_is_504_and_got_over(house: House, tmp_path: Path) -> None:
     """TK-26, TK-02: no metadata in time, then none of the keys."""
-    async with hostile_house(tmp_path, store=house.store) as other, other.browser() as browser:
+    async with hostile_house(tmp_path, store=house.store, provider_settings=SOON) as other, other.browser() as browser:
         other.provider.misbehaviour.discovery_hangs = True
         await other.refused(await browser.ask(f"{PUBLIC}/page"), status=504)
         other.provider.misbehaviour.discovery_hangs = False

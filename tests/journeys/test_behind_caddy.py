@@ -15,9 +15,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.support.gateway_process import free_port, gateway
+from tests.support.gateway_process import gateway
 from tests.support.mirror_app import mirror_app, values
 from tests.support.mock_provider import mock_provider
+from tests.support.ports import free_port
 from tests.support.programs import CADDY_OPTIONS, caddy, running
 from tests.support.raw_caller import answers, until_closed
 from tests.support.redis_servers import redis_server

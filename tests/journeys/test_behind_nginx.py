@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.gateway_process import free_port, gateway
+from tests.support.gateway_process import gateway
 from tests.support.mirror_app import mirror_app, values
 from tests.support.mock_provider import mock_provider
 from tests.support.nginx import nginx_in_front
+from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
 from tests.support.user_agent import FETCH, NAVIGATION, UserAgent, forms
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.certified_provider import certified_provider, sign_in, sign_out
-from tests.support.gateway_process import free_port, gateway
+from tests.support.gateway_process import gateway
 from tests.support.mirror_app import mirror_app, values
+from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
 from tests.support.user_agent import FETCH, NAVIGATION, UserAgent, forms
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.certified_provider import certified_provider, sign_in
-from tests.support.gateway_process import free_port, gateway, new_key_file
+from tests.support.gateway_process import gateway, new_key_file
 from tests.support.mirror_app import mirror_app, values
+from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
 from tests.support.user_agent import FETCH, UserAgent
 

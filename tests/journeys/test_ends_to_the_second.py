@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.gateway_process import free_port, gateway, new_key_file
+from tests.support.gateway_process import gateway, new_key_file
 from tests.support.mirror_app import mirror_app
 from tests.support.mock_provider import mock_provider
+from tests.support.ports import free_port
 from tests.support.processes import until
 from tests.support.redis_servers import redis_server
 from tests.support.user_agent import FETCH, UserAgent

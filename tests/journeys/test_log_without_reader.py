@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.support.gateway_process import configuration, free_port, new_key_file, secret_file
+from tests.support.gateway_process import configuration, new_key_file, secret_file
+from tests.support.ports import free_port
 from tests.support.processes import SECONDS, children, until
 from tests.support.raw_caller import until_closed
 from tests.support.redis_servers import redis_server

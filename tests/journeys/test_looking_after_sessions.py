@@ -17,7 +17,8 @@ import pytest
 import redis.asyncio as redis
 
 from tests.support.fake_provider import FakeProvider
-from tests.support.gateway_process import free_port, gateway, new_key_file, secret_file
+from tests.support.gateway_process import gateway, new_key_file, secret_file
+from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
 from tests.support.streaming_app import streaming_app
 from tests.support.user_agent import FETCH, NAVIGATION, UserAgent, forms

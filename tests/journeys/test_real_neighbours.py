@@ -20,9 +20,10 @@ import pytest_asyncio
 from yarl import URL
 
 from tests.support.exchange_app import exchange_app, pattern
-from tests.support.gateway_process import free_port, gateway, new_key_file
+from tests.support.gateway_process import gateway, new_key_file
 from tests.support.mirror_app import values
 from tests.support.mock_provider import mock_provider
+from tests.support.ports import free_port
 from tests.support.processes import until
 from tests.support.programs import CADDY_OPTIONS, Program, caddy, nginx, running
 from tests.support.redis_servers import redis_server
@@ -339,9 +340,13 @@ async def test_a_sender_who_goes_away_has_not_sent_a_whole_body(chain: Chain, ch
 
 @pytest.mark.parametrize("kind", ["broken", "broken-chunked"])
 async def test_an_answer_that_breaks_off_is_broken_for_the_client_too(chain: Chain, client: aiohttp.ClientSession, kind: str) -> None:
-    with pytest.raises(aiohttp.ClientPayloadError):
+    """As a body that ends too early, or as 502 by whoever knew of its end before the head was passed on; never as a whole answer."""
+    try:
         async with client.get(f"/{kind}") as answer:
             await answer.read()
+        assert answer.status == 502
+    except aiohttp.ClientPayloadError:
+        pass
     await chain.mirror(client)
 
 

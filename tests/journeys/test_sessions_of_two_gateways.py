@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support.gateway_process import free_port, gateway, new_key_file
+from tests.support.gateway_process import gateway, new_key_file
 from tests.support.mirror_app import mirror_app
 from tests.support.mock_provider import mock_provider
+from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
 from tests.support.user_agent import FETCH, NAVIGATION, UserAgent, forms
 

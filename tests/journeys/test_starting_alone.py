@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway_process import free_port, gateway, new_key_file
+from tests.support.gateway_process import gateway, new_key_file
 from tests.support.mirror_app import mirror_app
 from tests.support.mock_provider import mock_provider
+from tests.support.ports import free_port
 from tests.support.user_agent import FETCH, UserAgent
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ import pytest
 import yaml
 from aiohttp import web
 
-from tests.support.gateway_process import GatewayProcess, configuration, free_port, gateway, new_key_file, secret_file
+from tests.support.gateway_process import GatewayProcess, configuration, gateway, new_key_file, secret_file
 from tests.support.mock_provider import MockProvider, mock_provider
+from tests.support.ports import free_port
 from tests.support.processes import children, connections, gone, until
 from tests.support.redis_servers import redis_server
 from tests.support.user_agent import FETCH, UserAgent

@@ -13,7 +13,7 @@ from gateway.proxy.connector import Upstream
 from gateway.proxy.pool import Pool
 from gateway.proxy.upstream import HealthCheck, PoolLimits, Timeouts, TlsSettings, UpstreamSettings, parse_upstream
 from gateway.proxy.upstreams import Upstreams
-from tests.support.gateway_process import free_port
+from tests.support.ports import free_port
 from tests.support.raw_upstream import PATIENCE, answering, raw_upstream
 
 GET = b"GET /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from tests.support.gateway_process import configuration, free_port, new_key_file, secret_file
+from tests.support.gateway_process import configuration, new_key_file, secret_file
+from tests.support.ports import free_port
 
 SERVES = """
 import asyncio, gc, os, pathlib, signal, sys

@@ -11,7 +11,7 @@ import hashlib
 
 from aiohttp import WSMsgType, web
 
-from tests.support.gateway_process import free_port
+from tests.support.ports import free_port
 
 FAULTS = ("reset", "close", "half", "half-chunked", "reset half", "garbage", "early", "early close", "second answer", "slow")
 """``early``, ``second answer`` and ``slow`` are complete answers; the others never are."""

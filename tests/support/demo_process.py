@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support.gateway_process import free_port
 from tests.support.leaks import sweep
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

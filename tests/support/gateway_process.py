@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import aiohttp
 import yaml
 
 from tests.support.leaks import sweep
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,13 +28,6 @@ FAULTS_OF_OURS = re.compile(
     r'^.*"(?:AttributeError|NameError|UnboundLocalError|TypeError|KeyError|IndexError|AssertionError)[ "].*$', re.MULTILINE
 )
 """Lines of the log that name a mistake in the program, whatever else the test is about."""
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

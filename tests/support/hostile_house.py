@@ -386,39 +386,29 @@ async def hostile_house(
     """All parts, started and ended together. ``provider`` and ``store`` may be running ones; ``changes`` go to the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     server = {"public_url": public} | changes.pop("server", {})
-    settings = {"connect_timeout": "1s", "total_timeout": "1s"} | dict(provider_settings or {})
+    settings = {"connect_timeout": "10s", "total_timeout": "10s"} | dict(provider_settings or {})
     async with AsyncExitStack() as stack:
         op = provider or await stack.enter_async_context(HostileProvider())
         redis_process = store or await stack.enter_async_context(redis_server())
         app = await stack.enter_async_context(mirror_app())
-        running = await _started(
-            stack,
-            folder,
-            issuer=op.issuer,
-            client_id=op.client_id,
-            client_secret=op.client_secret,
-            store=redis_process.url,
-            upstream=app.url,
-            environ=environ,
-            key_files=key_files,
-            server=server,
-            provider=settings,
-            **changes,
+        running = await stack.enter_async_context(
+            gateway(
+                folder,
+                issuer=op.issuer,
+                client_id=op.client_id,
+                client_secret=op.client_secret,
+                store=redis_process.url,
+                upstream=app.url,
+                environ=environ,
+                key_files=key_files,
+                server=server,
+                provider=settings,
+                **changes,
+            )
         )
         house = House(running, op, redis_process, app, public=public)
         stack.push_async_callback(house.close)
         yield house
-
-
-async def _started(stack: AsyncExitStack, folder: Path, **options: Any) -> GatewayProcess:
-    """A gateway on a port that was free a moment ago: where somebody else took it meanwhile, on another one."""
-    for _ in range(4):
-        try:
-            return await stack.enter_async_context(gateway(folder, **options))
-        except AssertionError as ended:
-            if "listen.failed" not in str(ended):
-                raise
-    return await stack.enter_async_context(gateway(folder, **options))
 
 
 class Catcher:

@@ -14,8 +14,8 @@ from gateway.config.compiling import settings_from
 from gateway.oidc.registration import Secret
 from gateway.server.run import running
 from tests.support.fake_provider import FakeProvider
-from tests.support.gateway_process import free_port
 from tests.support.mirror_app import MirrorApp, mirror_app
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

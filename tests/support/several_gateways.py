@@ -33,7 +33,7 @@ PATIENCE = 40.0
 SHORT = 1
 """Seconds that the tokens of a login live; those of a refresh live for an hour, so that one refresh is due."""
 TOKEN_ROUTE = "/tok/x"
-ABOUT_CHANGES = {b"ping", b"info", b"hello", b"client|tracking", b"client", b"config|get", b"command"}
+ABOUT_CHANGES = {b"ping", b"role", b"info", b"hello", b"client|tracking", b"client", b"config|get", b"command"}
 
 
 @dataclass
