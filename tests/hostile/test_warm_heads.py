@@ -200,6 +200,25 @@ async def test_what_a_trusted_peer_may_tell_no_other_may_with_the_same_head(tmp_
                     assert (await one.ask("/oauth2/auth", ASKED)).status == status
 
 
+async def test_a_check_of_somebody_is_let_in_by_session_and_by_path(tmp_path: Path) -> None:
+    async with hostile_house(tmp_path, server={"trusted_proxies": ["127.0.0.1/32"]}) as house, caller(house) as one:
+        alice, bob = await signed_in(house), await signed_in(house, "bob")
+        rows = (
+            (alice, "/page", 202, b"alice-sub"),
+            (bob, "/page", 202, b"bob-sub"),
+            (f"{alice}; {bob}", "/page", 401, None),
+            ("", "/page", 401, None),
+            (alice, "/public/x", 202, None),
+            (alice, "/public/../page", 403, None),
+        )
+        for _ in range(OFTEN):
+            for cookies, path, status, who in rows:
+                told = ASKED.replace("/public/x", path) + (f"Cookie: {cookies}\r\n" if cookies else "")
+                said = await one.ask("/oauth2/auth", told)
+                assert (said.status, said.header(b"X-Auth-Request-User")) == (status, who)
+        assert house.app.requests == []
+
+
 async def test_keys_are_turned_over_on_a_warm_connection(tmp_path: Path) -> None:
     """CK-19: whose key is gone is nobody with the next request; whose key is listed goes on."""
     old, new = new_key_file(tmp_path, "old"), new_key_file(tmp_path, "new")
